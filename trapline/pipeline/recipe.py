@@ -1,0 +1,88 @@
+"""What a job's stages are run with: pins and recipes. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from trapline.errors import ConfigError
+from trapline.pipeline.load import Pipeline, Stage, resolve_parameters
+from trapline.records import Manifest, ModelRef, Pin, StageChoice
+
+Models = Mapping[tuple[str, str], ModelRef]  # (name, version as written) → the model it stands for now
+
+
+def digest(value: Any) -> str:
+    """Thirty-two hexadecimal digits of the sha256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def resolve_pins(pipeline: Pipeline, manifest: Manifest | None, models: Models) -> dict[str, Pin]:
+    """The pins of a job's stages. Raises `ConfigError` where a manifest asks for what is not there."""
+    choices = _choices(pipeline, manifest)
+    pins: dict[str, Pin] = {}
+    for stage in pipeline.stages.values():
+        pins[stage.name] = _pin(stage, choices, pins, models)
+    return pins
+
+
+def config_digest(pipeline: Pipeline, manifest: Manifest | None) -> str:
+    """Digest of what a manifest says about the stages: only when it changes is a job pinned anew."""
+    config = manifest.pipelineConfig if manifest else None
+    return digest(config.model_dump(mode="json") if config else None)
+
+
+def _choices(pipeline: Pipeline, manifest: Manifest | None) -> dict[str, StageChoice] | None:
+    config = manifest.pipelineConfig if manifest else None
+    if config is None or not config.stages:
+        return None
+    types = sorted({s.spec.type for s in pipeline.stages.values() if s.spec.type})
+    for choice in config.stages:
+        if choice.stage not in types:
+            raise ConfigError(
+                f"pipelineConfig.stages: this pipeline has no stage of type {choice.stage!r}.",
+                remedy=f"It has: {', '.join(types) or 'none with a type'}.",
+            )
+    return {choice.stage: choice for choice in config.stages}
+
+
+def _pin(stage: Stage, choices: dict[str, StageChoice] | None, pins: dict[str, Pin], models: Models) -> Pin:
+    choice = choices.get(stage.spec.type) if choices is not None and stage.spec.type else None
+    name = _implementation(stage, choice)
+    function = stage.functions[name]
+    own = stage.spec.parameters if name == stage.spec.function else {}
+    given = {**own, **(choice.parameters if choice else {})}
+    parameters = resolve_parameters(function, given, f"stages.{stage.name}.parameters")
+    model = models[(function.model.name, function.model.version)] if function.model else None
+    when = stage.spec.when.model_dump(mode="json") if stage.spec.when else None
+    enabled = choices is None or stage.spec.type is None or choice is not None
+    parts: list[Any] = [name, function.version, model.sha256 if model else None, parameters, when, enabled]
+    return Pin(
+        stage=stage.name,
+        recipe=digest([*parts, [pins[parent].recipe for parent in stage.parents]]),
+        function=name,
+        version=function.version,
+        model=model,
+        parameters=parameters,
+        when=when,
+        enabled=enabled,
+    )
+
+
+def _implementation(stage: Stage, choice: StageChoice | None) -> str:
+    name = choice.stageImplementation if choice and choice.stageImplementation else stage.spec.function
+    if name not in stage.functions:
+        raise ConfigError(
+            f"pipelineConfig.stages: {name!r} is not an implementation of stage {stage.name!r}.",
+            remedy=f"It has: {', '.join(stage.functions)}.",
+        )
+    return name
+
+
+def needed_models(pipeline: Pipeline) -> set[tuple[str, str]]:
+    """Every (name, version as written) that some function of the pipeline names."""
+    functions = (f for stage in pipeline.stages.values() for f in stage.functions.values())
+    return {(f.model.name, f.model.version) for f in functions if f.model}
