@@ -1,0 +1,146 @@
+"""When a job is quiet, may close, may be compiled; its roll and its seal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from trapline.ledger.states import BLOCKED, DONE, FAILED, OWED, PASSED, RUNNING, SKIPPED, UNKNOWN, Failed, Graph, Image, Job
+from trapline.records import JobState, RollEntry
+
+
+def quiet(job: Job, now: float) -> float:
+    """Seconds since the last arrival, those before a restart included."""
+    return job.quiet_before + max(0.0, now - job.last_arrival)
+
+
+def not_received(job: Job) -> list[str]:
+    """What `_DONE` names and is not there, or is there with other bytes; for a count, as many blank names."""
+    done = job.done
+    if done is None or job.manifest is not None:
+        return []
+    if done.names:
+        return sorted(rel for rel, sha in done.names.items() if not _is_here(job, rel, sha))
+    present = sum(1 for image in job.images.values() if image.etag or image.bytes_gone)
+    return [""] * max(0, (done.count or 0) - present)
+
+
+def _is_here(job: Job, rel: str, sha256: str) -> bool:
+    image = job.images.get(rel)
+    if image is None:
+        return rel in job.ignored
+    return not image.sha256 or image.sha256 == sha256
+
+
+def may_close(job: Job, now: float, refresh: float, settle: float) -> bool:
+    """The closing condition: it says nothing of work that is still running."""
+    if job.cancelled or job.problem:
+        return False
+    if job.deadline_passed:
+        return True
+    if job.manifest is not None:
+        return not job.busy
+    silent = quiet(job, now)
+    if silent >= settle:
+        return True
+    answered = job.done is None or job.done.etag == job.answered
+    return silent >= refresh and not answered and not not_received(job)
+
+
+def closes_at(job: Job, now: float, refresh: float, settle: float) -> float | None:
+    """When the closing condition will hold if nothing more arrives; None: it does not depend on time."""
+    if job.cancelled or job.problem or job.manifest is not None:
+        return job.deadline_at
+    wait = settle if job.done is None or job.done.etag == job.answered or not_received(job) else refresh
+    return now + max(0.0, wait - quiet(job, now))
+
+
+def gatherable(job: Job) -> bool:
+    """Whether a final compile may begin: a look begun after the closing condition held found nothing open."""
+    if job.closing_since is None or job.charted_at is None or job.overflow:
+        return False
+    return job.charted_at >= job.closing_since and not job.busy and not job.empties and not job.to_read
+
+
+def state(graph: Graph, job: Job) -> JobState:
+    """The job's state, as a status names it."""
+    if job.cancelled:
+        return "CANCELLED"
+    if job.problem:
+        return "FAILED"
+    if job.closed:
+        return final_state(graph, job)
+    begun = job.count(RUNNING) or any(
+        sum(row[s] for s in (DONE, SKIPPED, FAILED)) for n, row in enumerate(job.counts) if n != graph.fetch
+    )
+    return "PROCESSING" if begun else "WAITING"
+
+
+def final_state(graph: Graph, job: Job) -> JobState:
+    """What a closed job ends as."""
+    if job.dead_gather:
+        return "FAILED"
+    missing = bool(not_received(job)) or bool(job.unusable)
+    bad = job.counts[graph.last][FAILED] + job.counts[graph.last][BLOCKED]
+    if bad and bad == len(job.images):
+        return "FAILED"
+    return "PARTIAL" if bad or missing else "SUCCEEDED"
+
+
+def roll(graph: Graph, job: Job, *, final: bool) -> Iterator[RollEntry]:
+    """Every member, sorted by rel; of a provisional roll, those not settled are `pending`."""
+    for rel in sorted(job.images):
+        yield _entry(graph, job, job.images[rel])
+
+
+def _entry(graph: Graph, job: Job, image: Image) -> RollEntry:
+    ident, event, _ = job.listed.get(image.rel, ("", "", ""))
+    last = image.states[graph.last]
+    common: dict[str, Any] = {
+        "rel": image.rel,
+        "etag": image.etag,
+        "size": image.size,
+        "sha256": image.sha256,
+        "kept": image.bytes_gone,
+        "id": ident,
+        "event_id": event,
+    }
+    if last in PASSED:
+        name = graph.names[graph.last]
+        recipe = "" if image.bytes_gone else job.pins[name].recipe  # a kept record keeps its own
+        return RollEntry(state="skipped" if last == SKIPPED else "done", stage=name, recipe=recipe, **common)
+    if last in (FAILED, BLOCKED) and image.failure:
+        return RollEntry(state="failed", stage=image.failure.stage, code=image.failure.code, **common)
+    return RollEntry(state="pending", **common)
+
+
+def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> str:
+    """Hash of everything `compile` is handed. `manifest` and `station` are digests; `recipe` is compile's own."""
+    total = hashlib.sha256()
+    for line in _sealed(graph, job):
+        total.update("\x1f".join(line).encode("utf-8", "surrogatepass") + b"\n")
+    missing = not_received(job)
+    total.update("\x1e".join((manifest, station, recipe, str(len(missing)), *missing)).encode("utf-8", "surrogatepass"))
+    return total.hexdigest()
+
+
+def _sealed(graph: Graph, job: Job) -> Iterator[tuple[str, ...]]:
+    for entry in roll(graph, job, final=True):
+        if entry.state in ("done", "skipped"):
+            yield entry.rel, entry.sha256, entry.recipe
+        else:
+            yield entry.rel, entry.stage, entry.code
+
+
+def failures(graph: Graph, job: Job) -> Iterator[tuple[str, Failed]]:
+    """(rel, failure) of every image that failed, sorted."""
+    for rel in sorted(job.images):
+        failure = job.images[rel].failure
+        if failure and job.images[rel].states[graph.last] in (FAILED, BLOCKED):
+            yield rel, failure
+
+
+def open_work(job: Job) -> bool:
+    """Whether an engine that stopped now would leave work behind."""
+    return job.count(UNKNOWN, OWED, RUNNING) > 0

@@ -1,0 +1,146 @@
+"""How one image's state changes: the small moves that everything else in the ledger is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trapline.ledger.states import (
+    BLOCKED,
+    DONE,
+    EMPTY_SHA256,
+    FAILED,
+    OWED,
+    PASSED,
+    PENDING,
+    RUNNING,
+    SKIPPED,
+    UNKNOWN,
+    Failed,
+    Found,
+    Graph,
+    Image,
+    Job,
+)
+
+
+def put(job: Job, image: Image, stage: int, state: int) -> None:
+    """Set one stage's state and keep the counts."""
+    old = image.states[stage]
+    if old == state:
+        return
+    job.counts[stage][old] -= 1
+    job.counts[stage][state] += 1
+    image.states[stage] = state
+    job.seq += 1
+    image.touched = job.seq
+
+
+def add(job: Job, rel: str, stages: int) -> Image:
+    """A new image, unknown at every stage."""
+    image = Image(rel, stages)
+    job.images[rel] = image
+    for row in job.counts:
+        row[UNKNOWN] += 1
+    job.seq += 1
+    image.touched = job.seq
+    return image
+
+
+def drop(job: Job, image: Image) -> None:
+    """Forget an image whose bytes and records are gone."""
+    for stage, state in enumerate(image.states):
+        job.counts[stage][state] -= 1
+    del job.images[image.rel]
+    job.to_read.pop(image.rel, None)
+    job.to_hash.pop(image.rel, None)
+    job.empties.discard(image.rel)
+    job.seq += 1
+
+
+def owe(job: Job, image: Image, stage: int) -> None:
+    """The stage may run now."""
+    put(job, image, stage, OWED)
+    job.ready[stage].append(image.rel)
+
+
+def doubt(job: Job, image: Image, stages: Sequence[int]) -> None:
+    """What is known of these stages no longer holds: read the bucket."""
+    image.epoch += 1
+    for stage in stages:
+        put(job, image, stage, UNKNOWN)
+    job.to_read[image.rel] = None
+
+
+def settle_unknown(graph: Graph, job: Job, image: Image) -> None:
+    """Give every stage that is still unknown its state by what its parents are. Nothing was found for it."""
+    for stage in range(len(graph.names)):
+        if image.states[stage] in (UNKNOWN, PENDING):
+            _by_parents(graph, job, image, stage)
+
+
+def _by_parents(graph: Graph, job: Job, image: Image, stage: int) -> None:
+    above = [image.states[parent] for parent in graph.parents[stage]]
+    if any(state in (FAILED, BLOCKED) for state in above):
+        put(job, image, stage, BLOCKED)
+    elif not all(state in PASSED for state in above):
+        put(job, image, stage, PENDING)
+    elif image.size == 0 and stage != graph.fetch:
+        put(job, image, stage, PENDING)  # its bytes may be on their way; decided when the job closes
+        job.empties.add(image.rel)
+    elif image.etag or (stage == graph.fetch and job.listed.get(image.rel, ("", "", ""))[2]):
+        owe(job, image, stage)
+    else:
+        put(job, image, stage, PENDING)  # listed in place and not there: decided when the job closes
+        job.empties.add(image.rel)
+
+
+def passed(graph: Graph, job: Job, image: Image, stage: int, state: int) -> None:
+    """A stage is done or skipped: what builds on it may run."""
+    put(job, image, stage, state)
+    if image.failure and image.failure.stage == graph.names[stage]:
+        image.failure = None
+    if stage == graph.last:
+        job.passed_last += 1
+    for child in graph.children(stage):
+        if image.states[child] in (PENDING, BLOCKED, UNKNOWN):
+            put(job, image, child, PENDING)
+            _by_parents(graph, job, image, child)
+
+
+def failed(graph: Graph, job: Job, image: Image, stage: int, failure: Failed) -> None:
+    """A stage failed for good: its dead letter stands in the bucket."""
+    put(job, image, stage, FAILED)
+    image.failure = failure
+    image.graves |= 1 << stage
+    for child in graph.below(stage):
+        put(job, image, child, BLOCKED)
+
+
+def believe(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> None:
+    """A fresh record was found: the stage and all above it passed."""
+    image.sha256 = found.sha256 or image.sha256
+    image.received = image.received or found.received
+    put(job, image, stage, SKIPPED if found.outcome == "skipped" else DONE)
+    for parent in graph.above(stage):
+        if image.states[parent] not in PASSED:
+            put(job, image, parent, DONE)
+
+
+def new_bytes(graph: Graph, job: Job, image: Image, etag: str, size: int, sha256: str = "") -> None:
+    """The image's bytes are others than before: everything that was made from them is void."""
+    image.etag, image.size = etag, size
+    image.sha256 = EMPTY_SHA256 if size == 0 else sha256
+    image.bytes_gone = False
+    image.epoch += 1
+    image.failure, image.attempts = None, None
+    job.empties.discard(image.rel)
+    for stage in range(len(graph.names)):
+        put(job, image, stage, DONE if stage == graph.fetch else UNKNOWN)
+    job.seq += 1
+    image.touched = job.seq
+
+
+def requeue(graph: Graph, job: Job, image: Image, stage: int) -> None:
+    """A running task is owed again, at no cost to it."""
+    if image.states[stage] == RUNNING:
+        owe(job, image, stage)
