@@ -1,0 +1,87 @@
+"""Finding a function's code in the project's folder and setting it up."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+from trapline.errors import ConfigError, Permanent
+from trapline.pipeline.load import Pipeline
+from trapline.pipeline.spec import FunctionSpec
+from trapline.records import Pin
+from trapline.runtime.cache import ModelCache
+from trapline.runtime.items import Context
+
+
+class Handler(Protocol):
+    """What a function's class has. `setup` may be left out."""
+
+    def handle(self, items: list[Any]) -> Any: ...
+
+
+class RecipeRefused(Exception):
+    """The function on this machine is not the one that the recipe names."""
+
+
+class Functions:
+    """The functions of a project, each set up once per recipe."""
+
+    def __init__(self, pipeline: Pipeline, models: ModelCache) -> None:
+        self._pipeline = pipeline
+        self._models = models
+        self._ready: dict[str, Handler] = {}
+        folder = str(pipeline.folder)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+
+    def ready(self, pin: Pin) -> Handler:
+        """The handler for a recipe, set up. Raises `RecipeRefused`, a `Failure`, or what `setup` raises."""
+        if pin.recipe not in self._ready:
+            spec = self._spec(pin)
+            handler = _handler_class(spec)()
+            setup = getattr(handler, "setup", None)
+            if setup is not None:
+                setup(self._context(pin))
+            self._ready[pin.recipe] = handler
+        return self._ready[pin.recipe]
+
+    def _spec(self, pin: Pin) -> FunctionSpec:
+        stage = self._pipeline.stages.get(pin.stage)
+        spec = stage.functions.get(pin.function) if stage else None
+        if spec is None:
+            raise RecipeRefused(f"this project's stage {pin.stage!r} has no function {pin.function!r}")
+        if spec.version != pin.version:
+            raise RecipeRefused(f"function {pin.function!r} is version {spec.version} here; the job was pinned to {pin.version}")
+        return spec
+
+    def _context(self, pin: Pin) -> Context:
+        model = self._models.load(pin.model) if pin.model else None
+        if model is not None and pin.model is not None and model.card.sha256 != pin.model.sha256:
+            raise RecipeRefused(f"model {pin.model.name} {pin.model.version} has another hash than the job was pinned to")
+        return Context(function=pin.function, parameters=pin.parameters, recipe=pin.recipe, model=model)
+
+
+def _handler_class(spec: FunctionSpec) -> type[Handler]:
+    module_name, _, name = spec.handler.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise Permanent(f"Function {spec.name!r}: {module_name} cannot be imported: {error}.", code="function_error") from error
+    found = getattr(module, name, None)
+    if found is None:
+        have = ", ".join(sorted(n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name))
+        raise Permanent(f"Function {spec.name!r}: {module_name} has no class {name!r}; found {have or 'none'}.")
+    handler: type[Handler] = found
+    return handler
+
+
+def check_importable(folder: Path, spec: FunctionSpec) -> None:
+    """Raise `ConfigError` where a function's handler module is not in the project's folder."""
+    module = folder / Path(*spec.handler.partition(":")[0].split("."))
+    if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
+        raise ConfigError(
+            f"functions/{spec.name}/function.yaml: handler: there is no {module.relative_to(folder)}.py.",
+            remedy="Write `handler: functions.<name>.handler:<Class>`.",
+        )

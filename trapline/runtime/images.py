@@ -1,0 +1,295 @@
+"""A per-image stage: read, call the function, commit one record per image."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from trapline.errors import CODES, Failure, NotFound, Permanent, StoreError
+from trapline.images import Image
+from trapline.keys import Layout
+from trapline.records import (
+    ImageRecord,
+    Item,
+    ItemOutcome,
+    Pin,
+    ProducedBy,
+    SchemaNewer,
+    Source,
+    StageNote,
+    Ticket,
+    Usage,
+    load,
+)
+from trapline.runtime.cache import ByteCache, Bytes, RecordCache
+from trapline.runtime.functions import Handler
+from trapline.runtime.items import ImageItem
+from trapline.store.base import Store
+
+log = logging.getLogger("trapline.runtime")
+
+
+class Late(Exception):
+    """The ticket's time limit passed: nothing more may be written."""
+
+
+@dataclass
+class Task:
+    """One item on its way through a stage."""
+
+    item: Item
+    held: Bytes
+    parent: ImageRecord | None = None
+    seen: ImageItem | None = None  # None: passed through without calling the function
+    result: Any = None  # what the function returned: a dict, or a Failure
+    usage: Usage = Usage()
+
+
+class ImageStage:
+    """Runs tickets of per-image stages against one store."""
+
+    def __init__(self, store: Store, layout: Layout, max_pixels: int, clock: Callable[[], float], cache_bytes: int) -> None:
+        self._store = store
+        self._layout = layout
+        self._max_pixels = max_pixels
+        self._clock = clock
+        self._bytes = ByteCache(cache_bytes)
+        self._records = RecordCache()
+
+    def prefetch(self, ticket: Ticket) -> None:
+        """Read a ticket's images ahead; what goes wrong will be met again when it runs."""
+        for item in ticket.items:
+            try:
+                self._bytes.read(self._store, item.key, item.etag)
+            except (StoreError, OSError) as error:
+                log.debug("event=prefetch.failed key=%r error=%s", item.key, error)
+
+    def run(self, ticket: Ticket, handler: Callable[[], Handler]) -> list[ItemOutcome]:
+        """Run a ticket. `handler` sets the function up when the first item needs it. Raises what that raises."""
+        outcomes: list[ItemOutcome] = []
+        tasks = [task for item in ticket.items if (task := self._read(ticket, item, outcomes)) is not None]
+        called = [task for task in tasks if task.seen is not None]
+        until = self._clock() + ticket.limit_seconds
+        if called:
+            ready = handler()
+            until = self._clock() + ticket.limit_seconds  # loading a model is not the images' time
+            try:
+                self._call(ready, called)
+            finally:
+                _release(called)
+        for task in tasks:
+            outcome = self._commit(ticket, task, until)
+            if outcome is not None:
+                outcomes.append(outcome)
+        return outcomes
+
+    # -- reading
+
+    def _read(self, ticket: Ticket, item: Item, outcomes: list[ItemOutcome]) -> Task | None:
+        """One item's bytes and parent record; None with an outcome where it cannot run."""
+        try:
+            held = self._bytes.read(self._store, item.key, item.etag)
+        except NotFound:
+            outcomes.append(ItemOutcome(rel=item.rel, result="gone"))
+            return None
+        except StoreError as error:
+            outcomes.append(self._not_read(item, error))
+            return None
+        source = Source(key=item.key, etag=held.etag, size=len(held.data), sha256=held.sha256)
+        if held.etag != item.etag and held.sha256 != item.sha256:
+            outcomes.append(ItemOutcome(rel=item.rel, result="changed", source=source))
+            return None
+        return self._prepare(ticket, item, held, source, outcomes)
+
+    def _not_read(self, item: Item, error: StoreError) -> ItemOutcome:
+        return ItemOutcome(rel=item.rel, result="failed", code="function_error", message=f"The image could not be read: {error}", retry=True)
+
+    def _prepare(self, ticket: Ticket, item: Item, held: Bytes, source: Source, outcomes: list[ItemOutcome]) -> Task | None:
+        if not held.data:
+            outcomes.append(failed(item, source, Permanent(CODES["empty_file"].meaning, code="empty_file")))
+            return None
+        task = Task(item, held)
+        for stage, recipe in ticket.parents.items():
+            task.parent = self._parent(stage, recipe, item, held)
+            if task.parent is None:
+                outcomes.append(ItemOutcome(rel=item.rel, result="refused", stage=stage, source=source))
+                return None
+        task.seen = self._see(ticket, task)
+        return task
+
+    def _parent(self, stage: str, recipe: str, item: Item, held: Bytes) -> ImageRecord | None:
+        """The record the ticket implies; None when another one (or none) stands there."""
+        record = self._records.get(stage, item.rel)
+        if record is None or not _agrees(record, recipe, held):
+            try:
+                record = load(ImageRecord, self._store.get(self._layout.record(stage, item.rel)).data)
+            except (NotFound, SchemaNewer):
+                return None
+        return record if record is not None and _agrees(record, recipe, held) else None
+
+    def _see(self, ticket: Ticket, task: Task) -> ImageItem | None:
+        """What the function is shown; None when it need not be called."""
+        known = task.parent.known if task.parent else None
+        detections = list(known.get("detections") or []) if known else []
+        when = ticket.pin.when
+        if when is not None:
+            detections = [d for d in detections if _matches(d, when)]
+        if not ticket.pin.enabled or (when is not None and not detections):
+            return None
+        held = task.held
+        if held.decoded is None:
+            held.decoded = Image(held.data, max_pixels=self._max_pixels, timezone=ticket.station.get("timezone"))
+        return ImageItem(
+            rel=task.item.rel,
+            key=task.item.key,
+            job=ticket.job,
+            parameters=ticket.pin.parameters,
+            station=ticket.station,
+            image=held.decoded,
+            record=known,
+            detections=detections,
+        )
+
+    # -- calling
+
+    def _call(self, handler: Handler, tasks: list[Task]) -> None:
+        """Call the function on a batch; where it raises for the batch, each item is tried by itself."""
+        wall, cpu = self._clock(), time.process_time()
+        try:
+            results = _answers(handler, [task.seen for task in tasks])
+        except Exception as error:  # noqa: BLE001 - a function may raise anything; it must not cost the worker
+            if len(tasks) > 1 and not isinstance(error, MemoryError):
+                for task in tasks:
+                    self._call(handler, [task])
+                return
+            results = [as_failure(error)]
+        seconds, cpu_seconds = (self._clock() - wall) / len(tasks), (time.process_time() - cpu) / len(tasks)
+        for task, result in zip(tasks, results, strict=True):
+            task.result = result
+            task.usage = Usage(seconds=round(seconds, 6), cpu_seconds=round(cpu_seconds, 6), bytes_in=len(task.held.data))
+
+    # -- committing
+
+    def _commit(self, ticket: Ticket, task: Task, until: float) -> ItemOutcome | None:
+        item = task.item
+        source = Source(key=item.key, etag=task.held.etag, size=len(task.held.data), sha256=task.held.sha256)
+        known, problem = self._known(task)
+        if problem is not None:
+            return failed(item, source, problem)
+        record = self._record(ticket, task, source, known)
+        try:
+            data = record.dump()
+        except (ValueError, TypeError) as error:
+            return failed(item, source, Permanent(f"What the function returned is no JSON: {error}", code="function_output"))
+        if self._clock() >= until:
+            return None  # the ticket is no longer ours: its images become unknown and are read again
+        return self._write(ticket, item, source, record, data)
+
+    def _write(self, ticket: Ticket, item: Item, source: Source, record: ImageRecord, data: bytes) -> ItemOutcome:
+        try:
+            self._store.put(self._layout.record(ticket.stage, item.rel), data, content_type="application/json")
+        except StoreError as error:
+            return failed(item, source, as_failure(error))
+        self._records.keep(ticket.stage, item.rel, record)
+        return ItemOutcome(rel=item.rel, result=record.outcome, source=source)
+
+    def _known(self, task: Task) -> tuple[dict[str, Any], Failure | None]:
+        """The cumulative knowledge after this stage."""
+        before = dict(task.parent.known) if task.parent else {}
+        if task.seen is None:
+            return before, None
+        if isinstance(task.result, Failure):
+            return {}, task.result
+        if not isinstance(task.result, dict):
+            kind = type(task.result).__name__
+            return {}, Permanent(f"The function returned {kind} for an item; expected a dict or a Failure.", code="function_output")
+        return _merge(before, task.result)
+
+    def _record(self, ticket: Ticket, task: Task, source: Source, known: dict[str, Any]) -> ImageRecord:
+        pin, item = ticket.pin, task.item
+        note = StageNote(
+            outcome="skipped" if task.seen is None else "done",
+            recipe=pin.recipe,
+            attempts=item.attempt,
+            at=datetime.now(UTC),
+            usage=task.usage,
+            produced_by=ProducedBy(function=pin.function, version=pin.version, model=pin.model),
+        )
+        return ImageRecord(
+            stage=ticket.stage,
+            outcome=note.outcome,
+            job=ticket.job,
+            source=source,
+            recipe=pin.recipe,
+            received=item.received,
+            attempts=item.attempt,
+            usage=task.usage,
+            produced_by=note.produced_by,
+            stages={**(task.parent.stages if task.parent else {}), ticket.stage: note},
+            known=known,
+        )
+
+
+def _release(tasks: list[Task]) -> None:
+    """Let decoded pixels go; the bytes stay for the next stage."""
+    for task in tasks:
+        if task.held.decoded is not None:
+            task.held.decoded.release()
+
+
+def _agrees(record: ImageRecord, recipe: str, held: Bytes) -> bool:
+    return record.recipe == recipe and record.source.sha256 == held.sha256
+
+
+def _matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:
+    labels = when.get("label") or ()
+    return (not labels or detection.get("label") in labels) and float(detection.get("confidence", 1.0)) >= when.get("confidence", 0.0)
+
+
+def _answers(handler: Handler, items: list[Any]) -> list[Any]:
+    results = list(handler.handle(items))
+    if len(results) != len(items):
+        raise Permanent(f"The function returned {len(results)} results for {len(items)} items.", code="function_output")
+    return results
+
+
+def _merge(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], Failure | None]:
+    """What is known after a stage: its answer over what was known; detections are merged by their id."""
+    known = {**before, **now}
+    if "detections" not in now or "detections" not in before:
+        return known, None
+    if not all(isinstance(d, dict) and "id" in d for d in now["detections"]):
+        return {}, Permanent("A detection that builds on an earlier one needs its `id`.", code="function_output")
+    told = {d["id"]: d for d in now["detections"]}
+    merged = [{**d, **told.pop(d.get("id"), {})} for d in before["detections"]]
+    known["detections"] = [*merged, *told.values()]
+    return known, None
+
+
+def failed(item: Item, source: Source, problem: Failure) -> ItemOutcome:
+    """The outcome of an item that failed."""
+    return ItemOutcome(
+        rel=item.rel,
+        result="failed",
+        source=source,
+        code=problem.code,
+        message=problem.message[:2000],
+        remedy=problem.remedy,
+        retry=problem.retry,
+        after=problem.after,
+    )
+
+
+def as_failure(error: BaseException) -> Failure:
+    """Anything that was raised, as a failure. What is not one already follows the stage's policy."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, MemoryError):
+        return Failure("The function ran out of memory.", code="out_of_memory")
+    log.warning("event=function.raised error=%r trace=%r", error, "".join(traceback.format_exception(error))[-4000:])
+    return Failure(f"{type(error).__name__}: {error}"[:2000])

@@ -1,0 +1,112 @@
+"""What a function's handler sees: its context and its items. Function authors import these for their type hints."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from trapline.records import Callback, DeadLetter, FileRef, ImageRecord, RollEntry, Summary
+
+if TYPE_CHECKING:
+    from trapline.images import Image
+    from trapline.models import Model
+
+
+@dataclass
+class Context:
+    """What `setup` is given, once per worker and recipe."""
+
+    function: str
+    parameters: dict[str, Any]  # resolved, defaults included
+    recipe: str
+    model: Model | None = None
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("trapline.function"))
+
+
+@dataclass
+class ImageItem:
+    """One image of a per-image stage."""
+
+    rel: str  # the path under `incoming/`
+    key: str  # the whole key
+    job: str
+    parameters: dict[str, Any]
+    station: dict[str, Any]  # latitude, longitude, timezone, …: what pipeline.yaml says
+    image: Image  # decoded on demand; raises `Permanent` when it cannot be read
+    record: dict[str, Any] | None  # what earlier stages know: `image`, `detections`, …
+    detections: list[dict[str, Any]]  # those to look at: all known ones, or those that `when` matches
+
+
+@dataclass
+class FetchItem:
+    """One image of a manifest that has to be brought into the bucket."""
+
+    rel: str
+    key: str  # where it will be stored
+    job: str
+    url: str
+    own_bucket: str
+    parameters: dict[str, Any]
+    read_object: Callable[[str | None, str, int], bytes]  # (bucket or None for the own one, key, most bytes)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of a job, as a gather reads it."""
+
+    entry: RollEntry
+    record: ImageRecord | None
+    dead_letter: DeadLetter | None
+
+
+@dataclass
+class GatherItem:
+    """A whole job, for a `gather: job` function."""
+
+    job: str
+    revision: str  # the folder's name
+    final: bool
+    manifest: dict[str, Any] | None  # without tokens
+    station: dict[str, Any]
+    not_received: tuple[str, ...]
+    parameters: dict[str, Any]
+    roll: Callable[[], Iterator[Member]]  # sorted by rel
+    publish: Callable[[str, Path, str], FileRef]
+    files: list[FileRef] = field(default_factory=list)
+
+    @contextmanager
+    def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:
+        """Write one file of the revision; it is stored whole when the block ends without an error."""
+        if "/" in name or name in ("", ".", "..", "summary.json", "members.jsonl"):
+            raise ValueError(f"{name!r} is not a name for a result file")
+        with tempfile.TemporaryDirectory(prefix="trapline-") as folder:
+            path = Path(folder) / "file"
+            with path.open("wb") as stream:
+                yield stream
+            self.files.append(self.publish(name, path, content_type))
+
+
+@dataclass
+class NotifyItem:
+    """One final revision whose client is to be told."""
+
+    job: str
+    summary: Summary
+    callback: Callback | None
+    webhook_id: str
+    overtaken: bool
+    links: dict[str, str]  # file name → s3:// address
+    secret: str = field(repr=False)  # Standard Webhooks secret (`whsec_…`), or empty
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

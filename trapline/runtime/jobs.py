@@ -1,0 +1,211 @@
+"""The stages that are not about one image in the bucket: fetch, gather, notify."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from trapline.errors import Failure, NotFound, Permanent, StoreError, Temporary
+from trapline.keys import Layout
+from trapline.records import (
+    DeadLetter,
+    FileRef,
+    GatherOrder,
+    ImageRecord,
+    Item,
+    ItemOutcome,
+    NotifyOrder,
+    Outcome,
+    RollEntry,
+    Source,
+    Summary,
+    Ticket,
+    load,
+    read_manifest,
+)
+from trapline.runtime.functions import Handler
+from trapline.runtime.images import as_failure, failed
+from trapline.runtime.items import FetchItem, GatherItem, Member, NotifyItem, sha256_of
+from trapline.store.base import Store
+
+WEBHOOK_SECRET = "TRAPLINE_WEBHOOK_SECRET"
+
+
+class Differs(Exception):
+    """A member's record is not the one that the roll names."""
+
+    def __init__(self, rel: str, stage: str) -> None:
+        super().__init__(rel)
+        self.rel = rel
+        self.stage = stage
+
+
+class JobStages:
+    """Runs fetch, gather and notify tickets against one store. `other` opens another bucket by name."""
+
+    def __init__(self, store: Store, layout: Layout, bucket: str, other: Callable[[str], Store], clock: Callable[[], float]) -> None:
+        self._store = store
+        self._layout = layout
+        self._bucket = bucket
+        self._other = other
+        self._clock = clock
+
+    # -- fetch
+
+    def fetch(self, ticket: Ticket, handler: Handler) -> list[ItemOutcome]:
+        """Bring listed images into the bucket, as a station would."""
+        until = self._clock() + ticket.limit_seconds
+        items = [self._fetch_item(ticket, item) for item in ticket.items]
+        try:
+            results = list(handler.handle(items))
+        except Exception as error:  # noqa: BLE001 - a function may raise anything
+            results = [as_failure(error)] * len(items)
+        pairs = zip(ticket.items, results, strict=True)
+        outcomes = (self._store_fetched(item, result, until) for item, result in pairs)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _fetch_item(self, ticket: Ticket, item: Item) -> FetchItem:
+        return FetchItem(item.rel, item.key, ticket.job, item.url, self._bucket, ticket.pin.parameters, self._read_object)
+
+    def _read_object(self, bucket: str | None, key: str, max_bytes: int) -> bytes:
+        store = self._store if bucket is None else self._other(bucket)
+        if store.head(key).size > max_bytes:
+            raise Permanent(f"{key!r} is larger than {max_bytes} bytes.", code="fetch_too_large")
+        return store.get(key).data
+
+    def _store_fetched(self, item: Item, result: Any, until: float) -> ItemOutcome | None:
+        if isinstance(result, Failure):
+            return failed(item, Source(key=item.key), result)
+        if not isinstance(result, dict) or not isinstance(result.get("data"), bytes):
+            return failed(item, Source(key=item.key), Permanent("fetch returned no bytes.", code="function_output"))
+        if self._clock() >= until:
+            return None
+        try:
+            entry = self._store.put(item.key, result["data"], content_type=result.get("content_type"))
+        except StoreError as error:
+            return failed(item, Source(key=item.key), as_failure(error))
+        return ItemOutcome(rel=item.rel, result="done", source=Source(key=item.key, etag=entry.etag, size=entry.size))
+
+    # -- gather
+
+    def gather(self, ticket: Ticket, order: GatherOrder, handler: Handler) -> Outcome:
+        """Compile one revision's files; what differs from the roll publishes nothing."""
+        item = self._gather_item(ticket, order)
+        try:
+            results = list(handler.handle([item]))
+        except Differs as differs:
+            found = ItemOutcome(rel=differs.rel, result="refused", stage=differs.stage)
+            return Outcome(ticket=ticket.id, items=(found,))
+        except Exception as error:  # noqa: BLE001 - a function may raise anything
+            return Outcome(ticket=ticket.id, items=(failed(ticket.items[0], Source(), _compile_failure(error)),))
+        if len(results) != 1 or not isinstance(results[0], dict):
+            problem = results[0] if results and isinstance(results[0], Failure) else _no_summary()
+            return Outcome(ticket=ticket.id, items=(failed(ticket.items[0], Source(), problem),))
+        done = ItemOutcome(rel=ticket.items[0].rel, result="done")
+        return Outcome(ticket=ticket.id, items=(done,), files=tuple(item.files), body=results[0])
+
+    def _gather_item(self, ticket: Ticket, order: GatherOrder) -> GatherItem:
+        until = self._clock() + ticket.limit_seconds
+
+        def publish(name: str, path: Path, content_type: str) -> FileRef:
+            if self._clock() >= until:
+                raise Temporary("The compile took longer than its `timeout`.", code="timeout")
+            key = self._layout.result(ticket.job, f"{order.revision}/{name}")
+            self._store.put_file(key, path, content_type=content_type)
+            return FileRef(name=name, key=key, size=path.stat().st_size, sha256=sha256_of(path), content_type=content_type)
+
+        return GatherItem(
+            job=ticket.job,
+            revision=order.revision,
+            final=order.final,
+            manifest=order.manifest,
+            station=ticket.station,
+            not_received=order.not_received,
+            parameters=ticket.pin.parameters,
+            roll=lambda: self._roll(order),
+            publish=publish,
+        )
+
+    def _roll(self, order: GatherOrder) -> Iterator[Member]:
+        with self._store.open(order.roll) as stream:
+            for line in stream:
+                yield self._member(RollEntry.model_validate_json(line))
+
+    def _member(self, entry: RollEntry) -> Member:
+        if entry.state in ("done", "skipped"):
+            record = load(ImageRecord, self._bytes(self._layout.record(entry.stage, entry.rel), entry))
+            same = record is not None and entry.recipe in ("", record.recipe) and entry.sha256 in ("", record.source.sha256)
+            if not same:
+                raise Differs(entry.rel, entry.stage)
+            return Member(entry, record, None)
+        if entry.state == "failed":
+            letter = load(DeadLetter, self._bytes(self._layout.dead_letter(entry.stage, entry.rel), entry))
+            if letter is None or letter.code != entry.code:
+                raise Differs(entry.rel, entry.stage)
+            return Member(entry, None, letter)
+        return Member(entry, None, None)
+
+    def _bytes(self, key: str, entry: RollEntry) -> bytes:
+        try:
+            return self._store.get(key).data
+        except NotFound:
+            raise Differs(entry.rel, entry.stage) from None
+
+    # -- notify
+
+    def notify(self, ticket: Ticket, order: NotifyOrder, handler: Handler) -> Outcome:
+        """Tell one revision's client; the receipt's body is the outcome's."""
+        item = ticket.items[0]
+        try:
+            results = list(handler.handle([self._notify_item(ticket, order)]))
+        except Exception as error:  # noqa: BLE001 - a function may raise anything
+            results = [as_failure(error)]
+        result = results[0] if len(results) == 1 else None
+        if isinstance(result, Failure):
+            return Outcome(ticket=ticket.id, items=(failed(item, Source(), result),))
+        if not isinstance(result, dict) or "outcome" not in result:
+            problem = Permanent("notify returned no outcome.", code="function_output")
+            return Outcome(ticket=ticket.id, items=(failed(item, Source(), problem),))
+        return Outcome(ticket=ticket.id, items=(ItemOutcome(rel=item.rel, result="done"),), body=result)
+
+    def _notify_item(self, ticket: Ticket, order: NotifyOrder) -> NotifyItem:
+        summary = load(Summary, self._store.get(order.summary).data)
+        if summary is None:
+            raise Permanent(f"{order.summary} is no summary.", code="function_error")
+        return NotifyItem(
+            job=ticket.job,
+            summary=summary,
+            callback=self._callback(ticket.job),
+            webhook_id=order.webhook_id,
+            overtaken=order.overtaken,
+            links={file.name: f"s3://{self._bucket}/{file.key}" for file in summary.files},
+            secret=os.environ.get(WEBHOOK_SECRET, ""),
+            parameters=ticket.pin.parameters,
+        )
+
+    def _callback(self, job: str) -> Any:
+        key = self._layout.manifest(job)
+        try:
+            return read_manifest(self._store.get(key).data, key).callback
+        except NotFound:
+            return None
+
+
+def _compile_failure(error: BaseException) -> Failure:
+    found = as_failure(error)
+    if found.code == "function_error":
+        found.code = "compile_failed"
+    return found
+
+
+def _no_summary() -> Failure:
+    return Permanent("The function returned no summary; expected one dict.", code="function_output")
+
+
+def roll_lines(entries: Iterator[RollEntry]) -> bytes:
+    """A roll as it is stored: one JSON line a member."""
+    dumps = (json.dumps(e.model_dump(exclude_defaults=True), ensure_ascii=False, separators=(",", ":")) for e in entries)
+    return "".join(line + "\n" for line in dumps).encode("utf-8", "surrogatepass")

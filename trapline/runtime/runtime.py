@@ -1,0 +1,96 @@
+"""The runtime: a ticket in, an outcome out. One per worker."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from trapline.errors import CODES, Failure, TraplineError
+from trapline.pipeline.load import Pipeline
+from trapline.records import ItemOutcome, Outcome, Ticket
+from trapline.runtime.cache import ModelCache
+from trapline.runtime.functions import Functions, Handler, RecipeRefused
+from trapline.runtime.images import ImageStage, as_failure
+from trapline.runtime.jobs import JobStages
+from trapline.store.base import Store
+
+log = logging.getLogger("trapline.runtime")
+
+
+class SetupFailed(Exception):
+    """A function could not be set up; the cause says why."""
+
+
+class Runtime:
+    """Runs tickets of one pipeline against one store. `cache` is a local folder for models."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: Store,
+        cache: Path,
+        *,
+        other: Callable[[str], Store],
+        clock: Callable[[], float] = time.monotonic,
+        cache_bytes: int = 256 * 2**20,
+    ) -> None:
+        layout = pipeline.layout
+        self._pipeline = pipeline
+        self._functions = Functions(pipeline, ModelCache(store, layout, cache))
+        self._images = ImageStage(store, layout, pipeline.spec.images.max_pixels, clock, cache_bytes)
+        self._jobs = JobStages(store, layout, pipeline.spec.bucket, other, clock)
+
+    def prefetch(self, ticket: Ticket) -> None:
+        """Read ahead what a ticket will need."""
+        if self._kind(ticket) == "image":
+            self._images.prefetch(ticket)
+
+    def run(self, ticket: Ticket) -> Outcome:
+        """Run a ticket; never raises for what a function or an image does."""
+        try:
+            return self._run(ticket)
+        except RecipeRefused as refused:
+            return Outcome(ticket=ticket.id, recipe_refused=str(refused))
+        except SetupFailed as failed:
+            return Outcome(ticket=ticket.id, setup=_setup_outcome(ticket, failed.__cause__))
+
+    def _run(self, ticket: Ticket) -> Outcome:
+        kind = self._kind(ticket)
+        if kind == "image":
+            items = self._images.run(ticket, lambda: self._ready(ticket))
+            return Outcome(ticket=ticket.id, items=tuple(items))
+        if kind == "fetch":
+            return Outcome(ticket=ticket.id, items=tuple(self._jobs.fetch(ticket, self._ready(ticket))))
+        if ticket.gather is not None:
+            return self._jobs.gather(ticket, ticket.gather, self._ready(ticket))
+        if ticket.notify is not None:
+            return self._jobs.notify(ticket, ticket.notify, self._ready(ticket))
+        return Outcome(ticket=ticket.id, recipe_refused="the ticket does not say what to do")
+
+    def _kind(self, ticket: Ticket) -> str:
+        stage = self._pipeline.stages.get(ticket.stage)
+        if stage is None:
+            raise RecipeRefused(f"this project has no stage {ticket.stage!r}")
+        return stage.kind
+
+    def _ready(self, ticket: Ticket) -> Handler:
+        try:
+            return self._functions.ready(ticket.pin)
+        except RecipeRefused:
+            raise
+        except Exception as error:
+            raise SetupFailed from error
+
+
+def _setup_outcome(ticket: Ticket, error: BaseException | None) -> ItemOutcome:
+    """Why no item of the ticket could run."""
+    if isinstance(error, TraplineError) and not isinstance(error, Failure):
+        problem: Failure = Failure(error.message, code="model_unusable", remedy=error.remedy)
+    else:
+        problem = as_failure(error or RuntimeError("unknown"))
+    log.warning("event=function.setup_failed stage=%s function=%s error=%s", ticket.stage, ticket.pin.function, problem)
+    code = problem.code if problem.code in CODES else "function_error"
+    message = f"The function could not be set up: {problem.message}"
+    return ItemOutcome(rel="", result="failed", code=code, message=message, remedy=problem.remedy, retry=problem.retry, after=problem.after)
