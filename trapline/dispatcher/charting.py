@@ -1,0 +1,210 @@
+"""Looking at the bucket: one job whole, all jobs by their digests, new names."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from trapline import sweep
+from trapline.dispatcher.world import World
+from trapline.ledger.arrivals import Chart
+from trapline.ledger.states import Job
+from trapline.records import LastFinal, Received, Receipt, RollEntry, Seen, Summary, load
+from trapline.store.base import Entry
+
+log = logging.getLogger("trapline.sweep")
+
+
+async def full(world: World) -> None:
+    """Compare every job's listing with what was seen of it; open those that differ."""
+    overview = sweep.Overview()
+    async for page in world.store.pages(world.layout.prefix("incoming")):
+        overview.incoming(page, world.layout)
+    async for page in world.store.pages(world.layout.prefix("failed")):
+        overview.failed(page, world.layout)
+    jobs = {*overview.arrived, *await _manifests(world)}
+    for name in sorted(jobs):
+        await _open_if_unseen(world, name, overview.text(name))
+    log.info("event=sweep.done jobs=%d open=%d", len(jobs), len(world.ledger.jobs))
+
+
+async def _open_if_unseen(world: World, name: str, digest: str) -> None:
+    if name in world.ledger.jobs:
+        world.desk(name).chart_wanted = True
+        return
+    got = (await world.store.gets([world.layout.seen(name)]))[0]
+    seen = load(Seen, got.data) if got else None
+    if seen is None or not seen.finished or seen.listing != digest:
+        world.ledger.job(name, world.now())
+
+
+async def _manifests(world: World) -> set[str]:
+    """The jobs that have a manifest and whose seen-cache does not say that they are finished."""
+    names = set()
+    async for page in world.store.pages(world.layout.prefix("jobs")):
+        meanings = (world.layout.meaning(entry.key) for entry in page)
+        names |= {m.job for m in meanings if m.kind == "manifest"}
+    return names
+
+
+async def names(world: World) -> None:
+    """Find job folders and manifests that nobody told of, by folder names alone."""
+    found = await _manifests(world)
+    found |= set(await _folders(world, world.layout.prefix("incoming"), world.layout.depth))
+    known = [name for name in sorted(found) if name not in world.ledger.jobs]
+    seen = await world.store.gets([world.layout.seen(name) for name in known])
+    for name, got in zip(known, seen, strict=True):
+        if got is None:
+            world.ledger.job(name, world.now())
+
+
+async def _folders(world: World, prefix: str, depth: int) -> list[str]:
+    """The jobs that have something under a prefix."""
+    level = await world.store.level(prefix)
+    base = len(world.layout.prefix("incoming"))
+    jobs = [world.layout.job_of(entry.key[base:]) for entry in level.entries]
+    for folder in level.folders:
+        if depth > 1:
+            jobs += await _folders(world, folder, depth - 1)
+        else:
+            jobs.append(folder[base:].rstrip("/"))
+    return jobs
+
+
+async def chart(world: World, name: str) -> None:
+    """Take a whole look at one job and tell the ledger."""
+    job, desk = world.ledger.job(name, world.now()), world.desk(name)
+    desk.chart_wanted = False
+    try:
+        found, listing = await _look(world, job)
+        await _results(world, job, found)
+    except BaseException:
+        desk.chart_wanted = True
+        raise
+    first = job.charted_at is None
+    was_cancelled = job.cancelled
+    world.ledger.chart(name, found, Received(trigger="sweep", at=world.clock.wall()))
+    if job.cancelled != was_cancelled:
+        revoke(world, name, job.cancelled)
+    desk.listing, desk.whole = listing.arrived.text, listing.text
+    desk.chart_seq = job.seq
+    if first and desk.control and desk.control.listing == desk.listing:
+        job.quiet_before, job.last_arrival = desk.control.quiet_seconds, world.now()
+    if found.unsettled:
+        desk.again["chart"] = world.now() + 5.0
+        desk.chart_wanted = True
+    await _quarantine(world, name, found)
+
+
+def revoke(world: World, name: str, cancelled: bool) -> None:
+    """A job was cancelled, or goes on."""
+    for ticket in world.ledger.cancelled(name, cancelled):
+        world.executor.revoke(ticket)
+
+
+async def _look(world: World, job: Job) -> tuple[Chart, sweep.JobListing]:
+    layout, name = world.layout, job.name
+    found, listing = Chart(begun=world.now(), begun_seq=job.seq), sweep.JobListing()
+    for entries in await _places(world, layout.prefix("incoming"), name):
+        sweep.incoming(found, listing, entries, layout, world.store.limits)
+    for stage in world.ledger.graph.names:
+        if stage in layout.records:
+            prefix = layout.prefix(stage)
+            for entries in await _places(world, prefix, name):
+                sweep.records(found, stage, entries, prefix)
+        prefix = layout.prefix("failed") + stage + "/"
+        for entries in await _places(world, prefix, name):
+            sweep.dead_letters(found, listing, stage, entries, prefix)
+    if listing.done:
+        await _done(world, found, listing.done)
+    return found, listing
+
+
+async def _places(world: World, prefix: str, name: str) -> list[list[Entry]]:
+    """A job's objects under a prefix: its folder, and for `unsorted` what lies beside the folders."""
+    found = []
+    for place, deep in world.layout.job_places(name):
+        if deep:
+            found += [page async for page in world.store.pages(prefix + place)]
+        else:
+            found.append((await world.store.level(prefix + place)).entries)
+    return found
+
+
+async def _done(world: World, found: Chart, entry: Entry) -> None:
+    got = (await world.store.gets([entry.key]))[0]
+    if got is not None:
+        folder = world.layout.rel_of_image(entry.key).removesuffix("_DONE")
+        found.done = sweep.read_done(got.entry.etag, got.data[: 2**26], folder)
+
+
+async def _results(world: World, job: Job, found: Chart) -> None:
+    """What is there of earlier revisions: the summary, the members of the last one, receipts."""
+    desk = world.desk(job.name)
+    got = (await world.store.gets([world.layout.summary(job.name)]))[0]
+    summary = load(Summary, got.data) if got else None
+    if job.charted_at is None and summary is not None:
+        desk.summary = summary
+        if summary.last_final:
+            found.prior = await _members(world, job.name, summary.last_final)
+    if not job.gathering and summary is not None and (desk.summary is None or summary == desk.summary):
+        _finals(job, summary)
+    await _receipts(world, job)
+
+
+def _finals(job: Job, summary: Summary) -> None:
+    job.finals = list(summary.finals)
+    job.seal = summary.last_final.seal if summary.last_final else ""
+    job.answered = summary.done_answered
+
+
+async def _members(world: World, name: str, final: LastFinal) -> dict[str, RollEntry]:
+    key = world.layout.result(name, f"{final.revision}/members.jsonl")
+    got = (await world.store.gets([key]))[0]
+    entries = (RollEntry.model_validate_json(line) for line in (got.data.splitlines() if got else ()))
+    return {entry.rel: entry for entry in entries}
+
+
+async def _receipts(world: World, job: Job) -> None:
+    """Which final revisions nobody was told of yet."""
+    if not job.finals:
+        return
+    prefix = world.layout.receipt(job.name, "").removesuffix(".json")
+    keys = [e.key async for page in world.store.pages(prefix) for e in page]
+    notify = world.pipeline.of_kind("notify")
+    if notify:
+        dead = world.layout.dead_letter(notify.name, job.name + "/").removesuffix(".json")
+        keys += [e.key async for page in world.store.pages(dead) for e in page]
+    told = {key.rpartition("/")[2].removesuffix(".json") for key in keys}
+    job.untold = [f for f in job.finals if f.revision.removeprefix("r") not in told] if notify else []
+    if not job.told and job.finals and not job.untold:
+        await _newest_receipt(world, job)
+
+
+async def _newest_receipt(world: World, job: Job) -> None:
+    key = world.layout.receipt(job.name, job.finals[-1].revision.removeprefix("r"))
+    got = (await world.store.gets([key]))[0]
+    receipt = load(Receipt, got.data) if got else None
+    job.told = receipt.outcome if receipt else "dead letter"
+
+
+async def _quarantine(world: World, name: str, found: Chart) -> None:
+    """Note keys that cannot be worked with, once each."""
+    desk = world.desk(name)
+    for key, why in found.unusable.items():
+        if key not in desk.quarantined:
+            await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
+            desk.quarantined.add(key)
+
+
+async def quarantine(world: World, key: str, what: dict[str, str]) -> None:
+    """Put aside what nobody can use, whole, with the reason."""
+    body = {"type": "trapline.quarantine", "schema": 1, **what, "at": world.clock.wall().isoformat()}
+    await world.store.put(key, json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogateescape"))
+
+
+def reopen(world: World, name: str) -> None:
+    """The job's results are to be compiled again."""
+    job = world.ledger.jobs[name]
+    job.dead_gather, job.closed, job.closing_since = False, False, None
+    job.seq += 1

@@ -1,0 +1,40 @@
+"""What the dispatcher keeps for one open job beside the ledger's own data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trapline.records import JobControl, Summary
+
+
+@dataclass
+class Desk:
+    """One open job: what was read and written for it, and what is under way. Times are monotonic seconds."""
+
+    opened: bool = False  # its control record, manifest and pins are known
+    control: JobControl | None = None
+    manifest_etag: str = ""
+    manifest_digest: str = ""
+    chart_wanted: bool = True
+    chart_seq: int = -1  # the ledger's seq when the last chart had been taken in
+    listing: str = ""  # digest of what was under `incoming/` at the last chart
+    whole: str = ""  # … and of the dead letters
+    effects: int = 0  # dead letters being written or deleted
+    summary: Summary | None = None
+    gather_tries: int = 0
+    gather_at: float = 0.0  # not before
+    notify_tries: dict[str, int] = field(default_factory=dict)
+    notify_at: dict[str, float] = field(default_factory=dict)
+    status_seq: int = -1  # what the newest status covers
+    status_at: float = -1e9
+    status_state: tuple[Any, ...] = ()
+    received_seq: int = -1
+    received_at: float = -1e9
+    rate_marks: list[tuple[float, int]] = field(default_factory=list)  # (time, images through the last stage)
+    sealed_seq: int = -1  # the seq whose seal was compared last
+    finished_at: float | None = None
+    newer_model: dict[str, str] = field(default_factory=dict)
+    quarantined: set[str] = field(default_factory=set)  # keys noted as unusable
+    again: dict[str, float] = field(default_factory=dict)  # what failed for a passing reason → not before
+    failures: dict[str, int] = field(default_factory=dict)  # … and how often in a row

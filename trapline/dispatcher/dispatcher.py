@@ -1,0 +1,303 @@
+"""The dispatcher's loop: what is due for which job, one thing of a kind at a time.
+
+The work itself is in this package's other modules; each is handed the dispatcher's `World`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from trapline.dispatcher import charting, effects, gathering, intake, notifying, opening, reading, requests, telling
+from trapline.dispatcher.desk import Desk
+from trapline.dispatcher.inflight import InflightBook
+from trapline.dispatcher.world import World
+from trapline.errors import StoreError, SurroundingsError
+from trapline.events import ObjectEvent
+from trapline.ledger import closing
+from trapline.ledger.states import Job
+from trapline.records import Outcome, Ticket
+
+log = logging.getLogger("trapline.dispatcher")
+
+FORGET_AFTER = 5.0  # seconds a finished job stays in memory
+REQUESTS_EVERY = 5.0  # seconds
+LONGEST_PAUSE = 30.0  # seconds between tries against a store that does not answer
+
+
+class Dispatcher:
+    """Runs a pipeline against a store until it is cancelled. One per bucket and pipeline."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ready = asyncio.Event()  # set when the first look at the bucket has begun
+        self._wake = asyncio.Event()
+        self._inbox: dict[str, ObjectEvent] = {}
+        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._tickets: set[asyncio.Task[None]] = set()
+        self._fetching = 0
+        self._imaging = 0
+        self._due: dict[str, float] = {}  # what is done regularly → when next
+        self._again: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._inflight = InflightBook(world)
+
+    def notice(self, event: ObjectEvent) -> None:
+        """A trigger saw something. Call it on the loop's thread."""
+        self._inbox[event.key] = event
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled. What is under way when that happens is found again in the bucket."""
+        await self.world.executor.start()
+        await opening.engine_record(self.world)
+        await self._inflight.recall()
+        self._schedule()
+        self.ready.set()
+        try:
+            while True:
+                pause = self._turn()
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+        finally:
+            await self._stop()
+
+    async def stop_cleanly(self) -> None:
+        """Called after `run` ended in good order: nothing counts as an unclean stop."""
+        await self._inflight.clean()
+
+    async def _stop(self) -> None:
+        tasks = [*self._running.values(), *self._tickets]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.world.executor.close()
+
+    # -- one turn of the loop
+
+    def _schedule(self) -> None:
+        now = self.world.now()
+        self._due = {"full": now, "names": now + self.world.names_every, "requests": now}
+
+    def _turn(self) -> float:
+        """Start everything that is due. Returns the seconds until something is due by itself."""
+        now = self.world.now()
+        if self._inbox:
+            self._start("", "intake", self._take_in)
+        self._regular(now)
+        self._hand_out(now)
+        wake = list(self._due.values())
+        for name in list(self.world.ledger.jobs):
+            wake += self._consider(name, now)
+        self._inflight.note()
+        if self._inflight.due(now):
+            self._start("", "inflight", self._inflight.write)
+        # What is due already and was not started waits for something that will wake the loop when it ends.
+        return max(0.001, min((at for at in wake if at > now), default=now + 60.0) - now)
+
+    def _regular(self, now: float) -> None:
+        world = self.world
+        jobs: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, None]]]] = {
+            "full": (world.full_every, lambda: charting.full(world)),
+            "names": (world.names_every, lambda: charting.names(world)),
+            "requests": (REQUESTS_EVERY, lambda: requests.answer(world)),
+        }
+        for name, (every, work) in jobs.items():
+            if world.wanted.pop(name, False):
+                self._due[name] = now
+            if self._due[name] <= now and self._start("", name, work):
+                self._due[name] = now + every
+
+    def _hand_out(self, now: float) -> None:
+        world = self.world
+        while self._imaging < world.executor.slots and not self._inflight.hold:
+            ticket = world.ledger.take(world.executor.workers, now)
+            if ticket is None:
+                break
+            self._imaging += 1
+            self._send(ticket, fetching=False)
+        effects.queue(world, world.ledger.graves)
+        world.ledger.graves = []
+        while self._fetching < 2 and (ticket := world.ledger.take_fetch(now)) is not None:
+            self._fetching += 1
+            self._send(ticket, fetching=True)
+
+    def _send(self, ticket: Ticket, *, fetching: bool) -> None:
+        task = asyncio.create_task(self._run_ticket(ticket, fetching))
+        self._tickets.add(task)
+        task.add_done_callback(self._tickets.discard)
+
+    async def _run_ticket(self, ticket: Ticket, fetching: bool) -> None:
+        await self._inflight.before(ticket)
+        try:
+            outcome = await self.world.executor.run(ticket)
+        finally:
+            self._fetching -= 1 if fetching else 0
+            self._imaging -= 0 if fetching else 1
+        self._came_back(ticket, outcome)
+
+    def _came_back(self, ticket: Ticket, outcome: Outcome) -> None:
+        world = self.world
+        if outcome.recipe_refused:
+            opening.pin_anew(world, ticket, outcome.recipe_refused)
+        for item in outcome.items:
+            if item.result == "failed":
+                log.info("event=task.failed stage=%s key=%r code=%s message=%r", ticket.stage, item.rel, item.code, item.message)
+        effects.queue(world, world.ledger.finish(outcome, world.now()))
+        self._wake.set()
+
+    # -- one job
+
+    def _consider(self, name: str, now: float) -> list[float]:
+        """Start what is due for a job. Returns when things will be due by themselves."""
+        world = self.world
+        job, desk = world.ledger.jobs[name], world.desk(name)
+        if not desk.opened:
+            self._start(name, "open", lambda: opening.open_job(world, name))
+            return list(desk.again.values())
+        wake = [now + 60.0]
+        if world.effects.get(name):
+            self._start(name, "effects", lambda: effects.carry_out(world, name))
+        self._look(name, job, desk, now, wake)
+        if job.charted_at is not None and not job.problem:
+            self._read(name, job)
+            self._close(name, job, desk, now, wake)
+            self._tell(name, job, desk, now, wake)
+        self._status(name, job, desk, now, wake)
+        self._forget(name, job, desk, now, wake)
+        due = world.ledger.due(name)
+        return [*wake, *([due] if due is not None else []), *desk.again.values()]
+
+    def _look(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
+        every = self.world.open_every
+        overdue = job.charted_at is not None and now - job.charted_at >= every
+        if desk.chart_wanted or overdue or job.overflow and not job.busy:
+            self._start(name, "chart", lambda: charting.chart(self.world, name))
+        elif job.charted_at is not None:
+            wake.append(job.charted_at + every)
+
+    def _read(self, name: str, job: Job) -> None:
+        if job.to_read:
+            self._start(name, "read", lambda: reading.read(self.world, name))
+        if job.to_hash:
+            self._start(name, "hash", lambda: reading.hash_bytes(self.world, name))
+
+    def _close(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
+        world = self.world
+        if job.deadline_at is not None and not job.closed and not job.deadline_passed:
+            if now >= job.deadline_at:
+                opening.deadline(world, name)
+            wake.append(job.deadline_at)
+        if job.closed or job.gathering or job.cancelled:
+            return
+        refresh, settle = world.refresh, world.pipeline.settle(name)
+        if not world.ledger.may_close(name, now, refresh, settle):
+            wake.append(closing.closes_at(job, now, refresh, settle) or now + 60.0)
+            self._refresh(name, job, desk, now, wake)
+            return
+        if job.charted_at is not None and job.closing_since is not None and job.charted_at < job.closing_since:
+            desk.chart_wanted = True
+            self._start(name, "chart", lambda: charting.chart(world, name))
+        elif job.empties and not job.busy:
+            effects.queue(world, world.ledger.empties(name))
+        elif closing.gatherable(job) and not desk.effects and desk.gather_at <= now:
+            self._start(name, "gather", lambda: gathering.final(world, name))
+
+    def _refresh(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
+        """Provisional results while the job is open, less often as it grows."""
+        world = self.world
+        if gathering.unchanged(world, name):
+            return
+        due = max(job.compiled_at + world.refresh + len(job.images) / 500, job.last_arrival + world.refresh, desk.gather_at)
+        if due <= now and not world.refresh_off:
+            self._start(name, "gather", lambda: gathering.live(world, name))
+        wake.append(max(due, now + 0.5))
+
+    def _tell(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
+        for final in job.untold:
+            key = f"{final.n}"
+            due = desk.notify_at.get(key, 0.0)
+            if due <= now:
+                self._start(name, f"notify {key}", lambda final=final: notifying.notify(self.world, name, final))  # type: ignore[misc]
+            else:
+                wake.append(due)
+
+    def _status(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
+        due = telling.due(self.world, name, now)
+        if due is None:
+            return
+        if due <= now:
+            self._start(name, "status", lambda: telling.write(self.world, name))
+        else:
+            wake.append(due)
+
+    def _forget(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
+        """A finished job is noted as seen and leaves memory."""
+        if not gathering.finished(self.world, name) or any(key[0] == name for key in self._running):
+            desk.finished_at = None
+            return
+        desk.finished_at = desk.finished_at or now
+        if desk.finished_at + FORGET_AFTER > now:
+            wake.append(desk.finished_at + FORGET_AFTER)
+        elif desk.chart_seq != job.seq:
+            desk.chart_wanted = True
+            self._start(name, "chart", lambda: charting.chart(self.world, name))
+        else:
+            self._start(name, "seen", lambda: gathering.seen_and_forgotten(self.world, name))
+
+    # -- one thing of a kind at a time
+
+    async def _take_in(self) -> None:
+        events = list(self._inbox.values())
+        self._inbox.clear()
+        try:
+            await intake.take_in(self.world, events)
+        except StoreError:
+            for event in events:
+                self._inbox.setdefault(event.key, event)
+            raise
+
+    def _start(self, job: str, kind: str, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Start a piece of work unless the same is under way or waits after a failure."""
+        key = (job, kind)
+        again = self.world.desk(job).again if job else self._again
+        if key in self._running or again.get(kind, 0.0) > self.world.now():
+            return False
+        again.pop(kind, None)
+        task = asyncio.create_task(self._guard(job, kind, work))
+        self._running[key] = task
+        return True
+
+    async def _guard(self, job: str, kind: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+            self._clear_failures(job, kind)
+        except (StoreError, SurroundingsError) as error:
+            self._try_later(job, kind, error)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one job's trouble must not stop the others
+            log.exception("event=engine.error job=%s doing=%s", job, kind)
+            self._try_later(job, kind, error)
+        finally:
+            self._running.pop((job, kind), None)
+            self._wake.set()
+
+    def _clear_failures(self, job: str, kind: str) -> None:
+        failures = self.world.desk(job).failures if job and job in self.world.ledger.jobs else self._failures
+        failures.pop(kind, None)
+
+    def _try_later(self, job: str, kind: str, error: Exception) -> None:
+        desk = self.world.desk(job) if job else None
+        failures = desk.failures if desk else self._failures
+        failures[kind] = failures.get(kind, 0) + 1
+        pause = min(LONGEST_PAUSE, 0.5 * 2 ** min(failures[kind], 10))
+        (desk.again if desk else self._again)[kind] = self.world.now() + pause
+        log.warning("event=engine.retry job=%s doing=%s in=%.1f error=%s", job, kind, pause, error)
+        if kind in self._due:
+            self._due[kind] = self.world.now() + pause

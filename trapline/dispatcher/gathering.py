@@ -1,0 +1,355 @@
+"""Compiling a job: rolls, revisions, summaries, and what is cleared away after them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Any
+
+from trapline.dispatcher import opening, telling
+from trapline.dispatcher.world import World
+from trapline.errors import CODES, NotFound
+from trapline.ledger import closing, marks
+from trapline.ledger.states import FAILED, Job
+from trapline.pipeline.load import Stage
+from trapline.pipeline.recipe import digest
+from trapline.records import (
+    DeadLetter,
+    FileRef,
+    GatherOrder,
+    Item,
+    ItemOutcome,
+    LastFinal,
+    Outcome,
+    Pin,
+    RollEntry,
+    Seen,
+    Summary,
+    Ticket,
+)
+from trapline.runtime.jobs import roll_lines
+
+log = logging.getLogger("trapline.dispatcher")
+
+_REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
+MOST_NAMED = 1_000  # failures, ignored and missing files that a summary names
+
+
+def seal_of(world: World, name: str) -> str:
+    """The seal of what `compile` would be handed now."""
+    job = world.ledger.jobs[name]
+    gather = world.pipeline.of_kind("gather")
+    manifest = digest(opening.without_tokens(job.manifest)) if job.manifest else ""
+    recipe = job.pins[gather.name].recipe if gather else ""
+    return closing.seal(world.ledger.graph, job, manifest, digest(world.pipeline.station(name)), recipe)
+
+
+def unchanged(world: World, name: str) -> bool:
+    """Whether provisional results would say nothing new; closes a job whose last final revision still holds."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    if job.compiled_seq == job.seq or desk.sealed_seq == job.seq or not job.images:
+        return True
+    if job.busy or desk.effects or job.empties or not job.seal:
+        return False
+    if seal_of(world, name) == job.seal and not closing.not_received(job):
+        job.closed = True
+    desk.sealed_seq = job.seq
+    return job.closed
+
+
+def finished(world: World, name: str) -> bool:
+    """Whether nothing is left to do for a job and everything about it is written."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    idle = not (job.busy or job.gathering or job.untold or desk.effects or world.effects.get(name))
+    return idle and (job.closed or not job.images and not job.listed) and desk.opened and telling.up_to_date(world, name)
+
+
+async def final(world: World, name: str) -> None:
+    """Compile the closed job; an unchanged seal makes no new revision."""
+    job = world.ledger.jobs[name]
+    gather = world.pipeline.of_kind("gather")
+    seal = seal_of(world, name)
+    if gather is None or seal == job.seal or (not job.images and not job.listed):
+        await _close_as_it_is(world, name)
+        return
+    n = await _next_number(world, name)
+    await _compile(world, gather, name, f"r{n}-{seal[:8]}", LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}"))
+
+
+async def live(world: World, name: str) -> None:
+    """Compile provisional results of an open job."""
+    job = world.ledger.jobs[name]
+    gather = world.pipeline.of_kind("gather")
+    entries = closing.roll(world.ledger.graph, job, final=False)
+    revision = "live-" + digest([e.model_dump() for e in entries])[:8]
+    summary = world.desk(name).summary
+    if gather is None or (summary is not None and summary.revision == revision):
+        job.compiled_seq, job.compiled_at = job.seq, world.now()
+        return
+    await _compile(world, gather, name, revision, None)
+
+
+async def _close_as_it_is(world: World, name: str) -> None:
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    job.closed = True
+    job.answered = job.done.etag if job.done else job.answered
+    if desk.control is not None:
+        await opening.save(world, name, desk.control.model_copy(update={"answered": job.answered, "quiet_seconds": 0.0}))
+
+
+async def _next_number(world: World, name: str) -> int:
+    """More than every number in folders, summary and receipts."""
+    job = world.ledger.jobs[name]
+    level = await world.store.level(world.layout.result(name))
+    numbers = [int(m[1]) for f in level.folders if (m := _REVISION.match(f.rstrip("/").rpartition("/")[2]))]
+    receipts = await world.store.level(world.layout.receipt(name, "").removesuffix(".json"))
+    numbers += [int(head) for e in receipts.entries if (head := e.key.rpartition("/")[2].partition("-")[0]).isdecimal()]
+    return max([0, *numbers, *(f.n for f in job.finals)]) + 1
+
+
+# -- one compile
+
+
+async def _compile(world: World, gather: Stage, name: str, revision: str, as_final: LastFinal | None) -> None:
+    job = world.ledger.jobs[name]
+    job.gathering = True
+    try:
+        await _compile_once(world, gather, name, revision, as_final)
+    finally:
+        job.gathering = False
+
+
+async def _compile_once(world: World, gather: Stage, name: str, revision: str, as_final: LastFinal | None) -> None:
+    job = world.ledger.jobs[name]
+    began = job.seq
+    entries = list(closing.roll(world.ledger.graph, job, final=as_final is not None))
+    ticket = _ticket(world, gather, job, revision, as_final, len(entries))
+    order = ticket.gather
+    if order is None:
+        return
+    if as_final:
+        entries = [entry for entry in entries if entry.state != "pending"]
+    await world.store.put(order.roll, roll_lines(iter(entries)), "application/x-ndjson")
+    outcome = await world.executor.run(ticket)
+    if not as_final:
+        await world.store.delete([order.roll])
+    job.compiled_at = world.now()
+    if not _succeeded(world, gather, name, outcome):
+        return await _failed(world, gather, name, outcome, as_final, began)
+    if await _overtaken(world, job, began, as_final):
+        job.compiled_seq = 0
+        return None
+    await _publish(world, name, revision, as_final, entries, outcome, began)
+    return None
+
+
+def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: LastFinal | None, members: int) -> Ticket:
+    ticket = f"g{world.rng.getrandbits(48):012x}"
+    roll = world.layout.result(job.name, f"{revision}/members.jsonl") if as_final else world.layout.roll(job.name, ticket)
+    missing = tuple(closing.not_received(job)[:MOST_NAMED]) if as_final else ()
+    order = GatherOrder(
+        revision=revision,
+        final=as_final is not None,
+        roll=roll,
+        members=members,
+        manifest=opening.without_tokens(job.manifest) if job.manifest else None,
+        not_received=missing,
+    )
+    pin: Pin = job.pins[gather.name]
+    limit = gather.delivery(pin.function).timeout.total_seconds()
+    item = Item(rel=job.name)
+    station = world.pipeline.station(job.name)
+    return Ticket(id=ticket, stage=gather.name, job=job.name, pin=pin, items=(item,), limit_seconds=limit, station=station, gather=order)
+
+
+def _succeeded(world: World, gather: Stage, name: str, outcome: Outcome) -> bool:
+    return bool(outcome.items) and outcome.items[0].result == "done"
+
+
+async def _overtaken(world: World, job: Job, began: int, as_final: LastFinal | None) -> bool:
+    """Whether the job moved on while it was compiled: then nothing is published."""
+    if job.cancelled or any(await world.store.heads(world.layout.markers(job.name, "_CANCEL"))):
+        return True
+    return as_final is not None and job.seq != began
+
+
+async def _failed(world: World, gather: Stage, name: str, outcome: Outcome, as_final: LastFinal | None, began: int) -> None:
+    """A compile that published nothing: read what differed, try again later, or a dead letter."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    item = outcome.setup or (outcome.items[0] if outcome.items else None)
+    if outcome.recipe_refused:
+        opening.pin_anew(world, _bare(gather, job), outcome.recipe_refused)
+        return
+    if item is not None and item.result == "refused":
+        _doubt(world, job, item)
+        return
+    if item is None and not outcome.died:
+        desk.gather_at = world.now() + 1.0
+        return
+    desk.gather_tries += 1
+    delivery = world.ledger.policy
+    function = job.pins[gather.name].function
+    if (item is None or item.retry is not False) and desk.gather_tries < delivery.attempts(gather.name, function):
+        desk.gather_at = world.now() + delivery.backoff(gather.name, function, desk.gather_tries)
+        return
+    if as_final:
+        await _give_up(world, gather, name, outcome.died or (item.code if item else "") or "compile_failed", item, as_final, began)
+    else:
+        desk.gather_at = world.now() + 60.0
+
+
+def _bare(gather: Stage, job: Job) -> Ticket:
+    return Ticket(id="", stage=gather.name, job=job.name, pin=job.pins[gather.name], items=(), limit_seconds=0)
+
+
+def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
+    """A record is not what the ledger believes: it is unknown from now on."""
+    image, graph = job.images.get(item.rel), world.ledger.graph
+    if image is not None and item.stage in graph.names:
+        stage = graph.names.index(item.stage)
+        if image.states[stage] == FAILED:
+            image.graves &= ~(1 << stage)
+        marks.doubt(job, image, [stage, *graph.below(stage)])
+
+
+async def _give_up(
+    world: World, gather: Stage, name: str, code: str, item: ItemOutcome | None, as_final: LastFinal, began: int
+) -> None:
+    """`compile` itself is dead: its dead letter, and a FAILED summary, so that the client is told."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    known = CODES.get(code, CODES["compile_failed"])
+    message = item.message if item and item.message else known.meaning
+    letter = DeadLetter(
+        stage=gather.name,
+        job=name,
+        recipe=job.pins[gather.name].recipe,
+        code=code,
+        message=message,
+        remedy=known.remedy,
+        attempts=desk.gather_tries,
+        at=world.clock.wall(),
+    )
+    await world.store.put(world.layout.dead_letter(gather.name, name), letter.dump())
+    desk.gather_tries = 0
+    job.dead_gather = True
+    entries = list(closing.roll(world.ledger.graph, job, final=True))
+    failure = {"rel": "", "stage": gather.name, "code": code, "message": message, "remedy": known.remedy}
+    await _publish(world, name, as_final.revision, as_final, entries, Outcome(ticket="", body={"failure": failure}), began)
+
+
+# -- publishing
+
+
+async def _publish(
+    world: World, name: str, revision: str, as_final: LastFinal | None, entries: list[RollEntry], outcome: Outcome, began: int
+) -> None:
+    """Write the revision's own summary, then the job's; from that moment the revision is named and never changes."""
+    job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
+    old = desk.summary
+    summary = _summary(world, job, revision, as_final, entries, outcome)
+    await world.store.put(layout.result(name, f"{revision}/summary.json"), summary.dump())
+    if as_final and job.seq != began:
+        return
+    await world.store.put(layout.summary(name), summary.dump())
+    desk.summary = summary
+    job.compiled_seq = began
+    if as_final:
+        await _named(world, name, as_final, summary)
+    await _copies(world, name, outcome.files)
+    await _clear(world, name, old, summary)
+
+
+async def _named(world: World, name: str, as_final: LastFinal, summary: Summary) -> None:
+    """A final revision is named: the job is closed and its client is to be told."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    job.seal, job.finals, job.answered = as_final.seal, list(summary.finals), summary.done_answered
+    if job.dead_gather and not summary.results.get("failure"):
+        job.dead_gather = False
+    desk.gather_tries = 0
+    job.closed = True
+    if world.pipeline.of_kind("notify"):
+        job.untold = [*job.untold, as_final]
+        job.told = ""
+    if desk.control is not None:
+        update = {"answered": job.answered, "seal": job.seal, "quiet_seconds": 0.0, "deadline_passed": job.deadline_passed}
+        await opening.save(world, name, desk.control.model_copy(update=update))
+
+
+def _summary(world: World, job: Job, revision: str, as_final: LastFinal | None, entries: list[RollEntry], outcome: Outcome) -> Summary:
+    graph = world.ledger.graph
+    state = closing.final_state(graph, job) if as_final else closing.state(graph, job)
+    finals = [*job.finals, as_final][-world.pipeline.spec.results.keep :] if as_final else job.finals
+    failures = [{"rel": rel, **f._asdict()} for rel, f in closing.failures(graph, job)]
+    missing = closing.not_received(job) if as_final else []
+    return Summary(
+        job=job.name,
+        state=state,
+        final=as_final is not None,
+        revision=revision,
+        folder=world.layout.result(job.name, f"{revision}/"),
+        files=outcome.files,
+        last_final=finals[-1] if finals else None,
+        finals=tuple(finals),
+        images=_counts(entries, job),
+        failures=tuple(failures[:MOST_NAMED]),
+        failures_by_code=telling.by_code(world, job),
+        not_received=tuple(m for m in missing[:MOST_NAMED] if m),
+        not_received_count=len(missing),
+        ignored=tuple({"rel": rel, "why": why} for rel, why in sorted(job.ignored.items())[:MOST_NAMED]),
+        ignored_count=len(job.ignored),
+        done_answered=(job.done.etag if job.done else "") if as_final else job.answered,
+        pins=job.pins,
+        results=outcome.body,
+        client=_client(job),
+        at=world.clock.wall(),
+    )
+
+
+def _counts(entries: list[RollEntry], job: Job) -> dict[str, int]:
+    counts = {"total": len(entries), "done": 0, "skipped": 0, "failed": 0, "pending": 0, "kept": 0, "extra": len(job.extra)}
+    for entry in entries:
+        counts[entry.state] = counts.get(entry.state, 0) + 1
+        counts["kept"] += entry.kept
+    counts["unusable"] = len(job.unusable)
+    return counts
+
+
+def _client(job: Job) -> dict[str, Any]:
+    if job.manifest is None:
+        return {}
+    said = job.manifest.model_dump(mode="json", include={"projectId", "jobId", "deployment"})
+    return {key: value for key, value in said.items() if value}
+
+
+async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
+    """Convenience copies under stable names."""
+    for file in files:
+        try:
+            got = await world.store.get(file.key)
+        except NotFound:
+            continue
+        await world.store.put(world.layout.result(name, file.name), got.data, file.content_type)
+
+
+async def _clear(world: World, name: str, old: Summary | None, new: Summary) -> None:
+    """Remove what no summary names any more: earlier provisional folders, revisions beyond `results.keep`, leftovers."""
+    kept = {new.revision, *(f.revision for f in new.finals)}
+    level = await world.store.level(world.layout.result(name))
+    for folder in level.folders:
+        revision = folder.rstrip("/").rpartition("/")[2]
+        if revision not in kept and (_REVISION.match(revision) or revision.startswith("live-")):
+            keys = [entry.key async for page in world.store.pages(folder) for entry in page]
+            await world.store.delete(keys)
+            await asyncio.sleep(0)
+
+
+async def seen_and_forgotten(world: World, name: str) -> None:
+    """Note a finished job's digest, so that a sweep knows it from one listing, and let it go from memory."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    if job.images or job.listed:
+        seen = Seen(job=name, listing=desk.whole, seal=job.seal, finished=True)
+        await world.store.put(world.layout.seen(name), seen.dump())
+    if finished(world, name) and desk.chart_seq == job.seq:
+        world.ledger.forget(name)
+        world.desks.pop(name, None)

@@ -1,0 +1,85 @@
+"""Taking in events. Each is a hint: what it says is looked up in the bucket."""
+
+from __future__ import annotations
+
+import logging
+
+from trapline import sweep
+from trapline.dispatcher import charting
+from trapline.dispatcher.world import World
+from trapline.events import ObjectEvent
+from trapline.keys import Meaning
+from trapline.records import Received
+from trapline.store.base import Entry
+
+log = logging.getLogger("trapline.dispatcher")
+
+
+async def take_in(world: World, events: list[ObjectEvent]) -> None:
+    """Look up what each event is about and tell the ledger."""
+    meant = [(event, world.layout.meaning(event.key)) for event in events]
+    images = [(event, m) for event, m in meant if m.kind == "image" and event.kind == "created"]
+    entries = await world.store.heads([event.key for event, _ in images]) if images else []
+    for (event, meaning), entry in zip(images, entries, strict=True):
+        _image(world, event, meaning, entry)
+    for event, meaning in meant:
+        if meaning.kind != "image" or event.kind == "removed":
+            _other(world, event, meaning)
+
+
+def _image(world: World, event: ObjectEvent, meaning: Meaning, entry: Entry | None) -> None:
+    now = world.now()
+    if entry is None:
+        if meaning.job in world.ledger.jobs:
+            world.ledger.removed(meaning.rel, now)
+        return
+    if not entry.settled or sweep.unusable(meaning.rel, entry, world.layout, world.store.limits):
+        world.ledger.job(meaning.job, now)
+        world.desk(meaning.job).chart_wanted = True
+        return
+    received = Received(trigger=event.trigger, at=world.clock.wall())
+    world.ledger.arrived(meaning.rel, entry.etag, entry.size, received, now)
+
+
+def _other(world: World, event: ObjectEvent, meaning: Meaning) -> None:
+    """Markers, manifests, dead letters and requests: the job (or the request) is looked at anew."""
+    if meaning.kind == "image":
+        if meaning.job in world.ledger.jobs:
+            world.ledger.removed(meaning.rel, world.now())
+        else:
+            _look_again(world, meaning.job)
+    elif meaning.kind in ("done", "cancel", "ignored"):
+        _look_again(world, meaning.job)
+    elif meaning.kind == "manifest":
+        _look_again(world, meaning.job)
+        world.desk(meaning.job).opened = False
+    elif meaning.kind == "request":
+        world.wanted["requests"] = True
+    elif meaning.kind == "dead_letter" and event.kind == "removed":
+        _exhumed(world, meaning)
+
+
+def _look_again(world: World, job: str) -> None:
+    world.ledger.job(job, world.now())
+    world.desk(job).chart_wanted = True
+
+
+def _exhumed(world: World, meaning: Meaning) -> None:
+    """A dead letter was deleted: that is a retry."""
+    stage = world.pipeline.stages.get(meaning.stage)
+    if stage is None:
+        return
+    if stage.kind in ("image", "fetch"):
+        if meaning.job in world.ledger.jobs and world.ledger.jobs[meaning.job].charted_at is not None:
+            world.ledger.exhumed(meaning.job, meaning.stage, meaning.rel)
+        else:
+            _look_again(world, meaning.job)
+        return
+    job = meaning.rel if stage.kind == "gather" else meaning.rel.rpartition("/")[0]
+    _look_again(world, job)
+    desk = world.desk(job)
+    desk.gather_tries, desk.gather_at = 0, 0.0
+    desk.notify_tries.clear()
+    desk.notify_at.clear()
+    if stage.kind == "gather" and job in world.ledger.jobs:
+        charting.reopen(world, job)

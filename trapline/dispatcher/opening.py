@@ -1,0 +1,194 @@
+"""Opening a job: its control record, its manifest, its pins."""
+
+from __future__ import annotations
+
+import logging
+
+import yaml
+
+from trapline.dispatcher import charting, effects
+from trapline.dispatcher.world import World
+from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound
+from trapline.keys import fetched_name
+from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
+from trapline.records import JobControl, Listed, Manifest, ModelRef, Ticket, load, read_manifest
+from trapline.store.base import Got
+
+log = logging.getLogger("trapline.dispatcher")
+
+
+async def engine_record(world: World) -> None:
+    """What was fixed at first use must still hold. Raises `ConfigError`."""
+    key = world.layout.engine
+    got = (await world.store.gets([key]))[0]
+    depth = world.pipeline.spec.jobs.depth
+    if got is None:
+        body = f'{{"type":"trapline.engine","schema":1,"pipeline":"{world.pipeline.name}","depth":{depth}}}'
+        await world.store.put(key, body.encode())
+        return
+    fixed = (yaml.safe_load(got.data) or {}).get("depth", depth)
+    if fixed != depth:
+        raise ConfigError(
+            f"pipeline.yaml: jobs.depth is {depth}, but this bucket was begun with {fixed}.",
+            remedy=f"Set jobs.depth to {fixed}, or use another bucket or `root:`.",
+        )
+
+
+async def open_job(world: World, name: str) -> None:
+    """Read what is known about a job and pin its recipes; a changed manifest pins anew."""
+    desk, job = world.desk(name), world.ledger.job(name, world.now())
+    layout = world.layout
+    control, manifest = await world.store.gets([layout.control_job(name), layout.manifest(name)])
+    if desk.control is None:
+        desk.control = (load(JobControl, control.data) if control else None) or JobControl(job=name, accepted_at=world.clock.wall())
+    job.problem = ""
+    try:
+        await _accept(world, name, manifest)
+    except (ManifestError, ConfigError, KeyUnusable) as error:
+        await _refuse(world, name, str(error), manifest)
+    desk.opened = True
+
+
+async def _accept(world: World, name: str, got: Got | None) -> None:
+    desk, job = world.desk(name), world.ledger.jobs[name]
+    world.layout.check_job(name)
+    manifest = read_manifest(got.data, world.layout.manifest(name)) if got else None
+    config = config_digest(world.pipeline, manifest)
+    control = desk.control or JobControl(job=name)
+    if not control.pins or control.config != config:
+        await read_models(world)
+        pins = resolve_pins(world.pipeline, manifest, world.models)
+        control = control.model_copy(update={"pins": pins, "config": config})
+        await save(world, name, control)
+    desk.control = control
+    world.ledger.pinned(name, control.pins)
+    if manifest is not None and got is not None:
+        _list(world, name, manifest, got)
+    elif job.manifest is not None:
+        job.manifest, job.listed = None, {}
+        desk.chart_wanted = True
+
+
+def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
+    desk, job = world.desk(name), world.ledger.jobs[name]
+    targets = _targets(world, name, manifest)
+    said = digest(_without_delivery(manifest))
+    if job.manifest is None or said != desk.manifest_digest:
+        world.ledger.listed(name, manifest, targets, world.now())
+        desk.chart_wanted = True
+    job.manifest, job.priority = manifest, manifest.priority
+    desk.manifest_etag, desk.manifest_digest = got.entry.etag, said
+    _set_deadline(world, name, manifest)
+
+
+def _without_delivery(manifest: Manifest) -> dict[str, object]:
+    """What of a manifest decides about its images; priority and callback re-run nothing."""
+    return manifest.model_dump(mode="json", exclude={"callback", "priority", "deadline"})
+
+
+def without_tokens(manifest: Manifest) -> dict[str, object]:
+    """A manifest as functions may see it."""
+    return manifest.model_dump(mode="json", exclude={"callback"})
+
+
+def _targets(world: World, name: str, manifest: Manifest) -> dict[str, tuple[str, str, str]]:
+    targets: dict[str, tuple[str, str, str]] = {}
+    for listed in manifest.sourceImages:
+        rel, url = _target(world, name, listed)
+        if rel in targets and targets[rel][2] != url:
+            raise ManifestError(f"sourceImages: {listed.id!r} is listed twice.", remedy="List each image once.")
+        targets.setdefault(rel, (listed.id, listed.eventId or "", url))
+    return targets
+
+
+def _target(world: World, name: str, listed: Listed) -> tuple[str, str]:
+    """(rel, url to fetch): an image already in the job's own folder is used in place."""
+    own = world.layout.image(name + "/")
+    here = f"s3://{world.pipeline.spec.bucket}/"
+    url = listed.url.removeprefix(here)
+    if url.startswith(own) and not world.layout.why_ignored(world.layout.rel_of_image(url)):
+        rel = world.layout.rel_of_image(url)
+        world.layout.check(rel, world.layout.records, world.store.limits.key, world.store.limits.segment)
+        return rel, ""
+    if world.ledger.graph.fetch < 0:
+        raise ManifestError(
+            f"sourceImages: {listed.id!r} is not under {own}, and this pipeline has no stage that fetches.",
+            remedy="Add a stage with `function: fetch, from: jobs/, to: incoming/`.",
+        )
+    return f"{name}/{fetched_name(listed.id, listed.url)}", listed.url
+
+
+def _set_deadline(world: World, name: str, manifest: Manifest) -> None:
+    job, control = world.ledger.jobs[name], world.desk(name).control
+    if manifest.deadline is None or control is None or control.accepted_at is None:
+        job.deadline_at = None
+        return
+    passed = (world.clock.wall() - control.accepted_at).total_seconds()
+    job.deadline_at = world.now() + manifest.deadline.total_seconds() - passed
+
+
+async def _refuse(world: World, name: str, why: str, manifest: Got | None) -> None:
+    """A job that cannot be worked on says so in its status; its manifest is put aside with the reason."""
+    job = world.ledger.jobs[name]
+    job.problem = why
+    job.seq += 1
+    log.warning("event=job.refused job=%s why=%s", name, why)
+    if manifest is not None:
+        await charting.quarantine(world, world.layout.quarantined(manifest.entry.key), {"key": manifest.entry.key, "job": name, "why": why})
+
+
+async def save(world: World, name: str, control: JobControl) -> None:
+    """Write a job's control record where it changed."""
+    desk = world.desk(name)
+    if control != desk.control or not desk.opened:
+        await world.store.put(world.layout.control_job(name), control.dump())
+    desk.control = control
+
+
+async def read_models(world: World) -> None:
+    """Which model every name and version stands for now. Raises `ConfigError`."""
+    for name, version in sorted(needed_models(world.pipeline)):
+        world.models[(name, version)] = await _model(world, name, version)
+
+
+async def _model(world: World, name: str, version: str) -> ModelRef:
+    layout = world.layout
+    try:
+        real = (await world.store.get(layout.model_current(name))).data.decode().strip() if version == "current" else version
+        card = yaml.safe_load((await world.store.get(layout.model(name, real, "model.yaml"))).data)
+        return ModelRef(name=name, version=real, sha256=str(card["sha256"]))
+    except NotFound as missing:
+        raise ConfigError(
+            f"Model {name!r} ({version}) is not in the bucket: there is no {missing.key}.",
+            remedy=f"Put its model.yaml and file under {layout.model(name, '<version>', '')} and the version into {layout.model_current(name)}.",
+        ) from None
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Model {name!r} ({version}): its card cannot be read: {error}.", remedy="Check its model.yaml.") from None
+
+
+def pin_anew(world: World, ticket: Ticket, why: str) -> None:
+    """A worker cannot reproduce the job's recipe: the job is pinned anew, whole."""
+    log.warning("event=job.pinned_anew job=%s stage=%s why=%s", ticket.job, ticket.stage, why)
+    job, desk = world.ledger.jobs.get(ticket.job), world.desk(ticket.job)
+    if job is not None and desk.control is not None:
+        desk.control = desk.control.model_copy(update={"pins": {}})
+        desk.opened = False
+        desk.again["open"] = world.now() + 2.0  # a worker that never agrees must not spin
+
+
+def deadline(world: World, name: str) -> None:
+    """The job's deadline passed: it closes; what did not run becomes dead letters."""
+    tickets, graves = world.ledger.deadline(name)
+    for ticket in tickets:
+        world.executor.revoke(ticket)
+    effects.queue(world, graves)
+
+
+async def repin_stage(world: World, name: str, stage: str) -> None:
+    """`notify` reads a revision's own summary: its recipe alone is brought up to date."""
+    job, control = world.ledger.jobs[name], world.desk(name).control
+    await read_models(world)
+    pins = {**job.pins, stage: resolve_pins(world.pipeline, job.manifest, world.models)[stage]}
+    job.pins = pins
+    if control is not None:
+        await save(world, name, control.model_copy(update={"pins": pins}))

@@ -1,0 +1,40 @@
+"""What the command line asks for, through the bucket."""
+
+from __future__ import annotations
+
+import logging
+
+from trapline.dispatcher.world import World
+from trapline.records import Request, load
+
+log = logging.getLogger("trapline.dispatcher")
+
+
+async def answer(world: World) -> None:
+    """Read every request, act on it, delete it."""
+    prefix = world.layout.prefix("control") + "requests/"
+    keys = [entry.key async for page in world.store.pages(prefix) for entry in page]
+    for key, got in zip(keys, await world.store.gets(keys), strict=True):
+        request = load(Request, got.data) if got else None
+        if request is not None:
+            log.info("event=request action=%s job=%s", request.action, request.job)
+            _act(world, request)
+    await world.store.delete(keys)
+
+
+def _act(world: World, request: Request) -> None:
+    if request.action == "sweep" and not request.job:
+        world.wanted["full"] = True
+        return
+    job = request.job or world.layout.job_of(request.rel)
+    world.ledger.job(job, world.now())
+    desk = world.desk(job)
+    desk.chart_wanted = True
+    if request.action == "retry":
+        desk.gather_tries, desk.gather_at = 0, 0.0
+        desk.notify_tries.clear()
+        desk.notify_at.clear()
+        world.ledger.jobs[job].dead_gather = False
+    elif request.action == "reprocess" and desk.control is not None:
+        desk.control = desk.control.model_copy(update={"pins": {}})
+        desk.opened = False

@@ -1,0 +1,202 @@
+"""Statuses: what anybody may read about a job with `mc cat`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+from trapline.dispatcher.world import World
+from trapline.errors import CODES
+from trapline.ledger import closing
+from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
+from trapline.records import StageCount, Status
+
+EVERY = 1.0  # seconds between two statuses of one job
+RATE_OVER = 60.0  # seconds over which the rate is taken
+RECEIVED_EVERY = 5.0
+
+
+def due(world: World, name: str, now: float) -> float | None:
+    """When the next status is due; None when the newest one still holds."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    if not desk.opened or (job.charted_at is None and not job.problem):
+        return None
+    if _marks(world, job) == desk.status_state and desk.status_seq == job.seq:
+        return None
+    return now if _state_changed(world, job) else max(now, desk.status_at + EVERY)
+
+
+def up_to_date(world: World, name: str) -> bool:
+    """Whether the newest status says all there is to say."""
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    return _marks(world, job) == desk.status_state and desk.status_seq == desk.received_seq == job.seq
+
+
+def _state_changed(world: World, job: Job) -> bool:
+    before = world.desk(job.name).status_state
+    return not before or before[0] != closing.state(world.ledger.graph, job)
+
+
+def _marks(world: World, job: Job) -> tuple[Any, ...]:
+    """What a status depends on beside the ledger's seq."""
+    desk = world.desk(job.name)
+    revision = desk.summary.revision if desk.summary else ""
+    return closing.state(world.ledger.graph, job), job.closed, revision, job.told, len(job.ignored), len(job.unusable), job.problem
+
+
+async def write(world: World, name: str) -> None:
+    """Write a job's status, its one line, and from time to time the list of what was received."""
+    job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
+    seq, marks, now = job.seq, _marks(world, job), world.now()
+    status = build(world, job, now)
+    desk.status_at = now
+    await world.store.put(layout.status_of(name, ".json"), status.dump())
+    await world.store.put(layout.status_of(name, ".txt"), line(status).encode(), "text/plain; charset=utf-8")
+    if desk.received_seq != seq and (job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000):
+        desk.received_at = now
+        await world.store.put(layout.status_of(name, ".received.csv"), received(world, job), "text/csv; charset=utf-8")
+        desk.received_seq = seq
+    desk.status_seq, desk.status_state = seq, marks
+    world.on_change(name)
+
+
+def build(world: World, job: Job, now: float) -> Status:
+    """The status as it is now."""
+    graph, desk = world.ledger.graph, world.desk(job.name)
+    stages = {name: _stage(job, n) for n, name in enumerate(graph.names) if n != graph.fetch or job.manifest is not None}
+    rate = _rate(world, job, now)
+    left = job.counts[graph.last]
+    open_images = left[UNKNOWN] + left[PENDING] + left[OWED] + left[RUNNING]
+    state = closing.state(graph, job)
+    failed = list(closing.failures(graph, job))
+    missing = closing.not_received(job)
+    return Status(
+        job=job.name,
+        state=state,
+        closed=job.closed,
+        images=_images(world, job),
+        stages=stages,
+        failures=by_code(world, job),
+        failed=tuple({"rel": rel, **f._asdict()} for rel, f in failed[:100]),
+        ignored=dict(Counter(job.ignored.values())),
+        ignored_names=tuple(sorted(job.ignored)[:20]),
+        expected=_expected(job),
+        not_received=tuple(m for m in missing[:100] if m),
+        rate=round(rate, 3),
+        eta_seconds=round(open_images / rate, 1) if rate > 0 and open_images else None,
+        settles_at=_settles_at(world, job, now),
+        deadline_at=_at(world, job.deadline_at, now),
+        revision=desk.summary.revision if desk.summary else "",
+        results=desk.summary.folder if desk.summary else "",
+        told=job.told,
+        newer_model=desk.newer_model,
+        message=_message(job, missing),
+        seq=job.seq,
+        updated_at=world.clock.wall(),
+    )
+
+
+def _stage(job: Job, stage: int) -> StageCount:
+    row = job.counts[stage]
+    total = len(job.images)
+    counts = {name: row[n] for n, name in enumerate(NAMES) if name != "pending"}
+    return StageCount(**counts, total=total, text=f"{row[DONE] + row[SKIPPED]}/{total}")
+
+
+def _images(world: World, job: Job) -> dict[str, int]:
+    row = job.counts[world.ledger.graph.last]
+    return {
+        "total": len(job.images),
+        "done": row[DONE] + row[SKIPPED],
+        "failed": row[FAILED] + row[BLOCKED] + len(job.unusable),
+        "open": row[UNKNOWN] + row[PENDING] + row[OWED] + row[RUNNING],
+        "kept": sum(1 for image in job.images.values() if image.bytes_gone),
+        "ignored": len(job.ignored),
+        "extra": len(job.extra),
+    }
+
+
+def by_code(world: World, job: Job) -> dict[str, int]:
+    """How many images failed for which reason."""
+    counts = Counter(failure.code for _, failure in closing.failures(world.ledger.graph, job))
+    if job.unusable:
+        counts["key_unusable"] += len(job.unusable)
+    return dict(sorted(counts.items()))
+
+
+def _expected(job: Job) -> int | None:
+    if job.manifest is not None:
+        return len(job.listed)
+    return (len(job.done.names) or job.done.count) if job.done else None
+
+
+def _rate(world: World, job: Job, now: float) -> float:
+    """Images that reached the last stage, per second, over the last minute."""
+    marks = world.desk(job.name).rate_marks
+    marks.append((now, job.passed_last))
+    while len(marks) > 2 and marks[0][0] < now - RATE_OVER:
+        marks.pop(0)
+    (then, before), (last, after) = marks[0], marks[-1]
+    return (after - before) / (last - then) if last > then and not job.closed else 0.0
+
+
+def _settles_at(world: World, job: Job, now: float) -> Any:
+    if job.closed or job.cancelled or job.manifest is not None:
+        return None
+    return _at(world, closing.closes_at(job, now, world.refresh, world.pipeline.settle(job.name)), now)
+
+
+def _at(world: World, when: float | None, now: float) -> Any:
+    return world.clock.wall() + timedelta(seconds=when - now) if when is not None else None
+
+
+def _message(job: Job, missing: list[str]) -> str:
+    if job.problem:
+        return job.problem
+    if job.done is not None and job.done.problem:
+        return job.done.problem
+    if job.dead_gather:
+        return f"The results could not be compiled. {CODES['compile_failed'].remedy}"
+    if missing:
+        return f"_DONE names {len(missing)} more images than arrived."
+    if job.overflow:
+        return "More images than are held at a time; the rest follows."
+    return "Cancelled: delete _CANCEL to go on." if job.cancelled else ""
+
+
+def line(status: Status) -> str:
+    """The status as one line of at most 200 bytes: what a bad link can carry."""
+    images = status.images
+    text = f"{status.state} {images['done']}/{images['total']} done"
+    text += f" {images['failed']} failed" if images["failed"] else ""
+    text += f" {len(status.not_received) or 'some'} missing" if status.message.startswith("_DONE names") else ""
+    text += " all received" if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not status.not_received else ""
+    stamp = status.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ") if status.updated_at else ""
+    text += f" {stamp} {status.revision} {status.job}"
+    return text.encode()[:198].decode("utf-8", "ignore") + "\n"
+
+
+def received(world: World, job: Job) -> bytes:
+    """`status/<job>.received.csv`: every object received, with size, hash and state."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(("file", "size", "sha256", "state", "code"))
+    last, cut = world.ledger.graph.last, len(job.name) + 1
+    for rel in sorted(job.images):
+        image = job.images[rel]
+        name = rel[cut:] if rel.startswith(job.name + "/") else rel
+        code = image.failure.code if image.failure else ""
+        writer.writerow((_cell(name), max(image.size, 0), image.sha256, NAMES[image.states[last]], code))
+    for rel, why in sorted(job.ignored.items()):
+        writer.writerow((_cell(rel[cut:] if rel.startswith(job.name + "/") else rel), "", "", "ignored", why))
+    for key in sorted(job.unusable):
+        writer.writerow((_cell(key), "", "", "failed", "key_unusable"))
+    return out.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _cell(text: str) -> str:
+    """A name that a spreadsheet would take for a formula is quoted."""
+    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r") else text

@@ -1,0 +1,44 @@
+"""How a worker process opens the project and its store: a description that travels as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from trapline.embedded.store import EmbeddedConfig, EmbeddedStore
+from trapline.pipeline.load import load_pipeline
+from trapline.records import Frozen
+from trapline.runtime.runtime import Runtime
+from trapline.store.base import Store
+from trapline.store.open import open_store, settings_from
+
+
+class WorkerConfig(Frozen):
+    """Everything a worker has to know. No credential: those come from the environment."""
+
+    project: Path
+    cache: Path  # models, by hash
+    store: Literal["embedded", "s3"]
+    bucket: str
+    data: Path | None = None  # embedded: the data folder
+    control: Path | None = None  # embedded: rclone's remote control
+    shared: tuple[str, ...] = ()  # embedded: prefixes that other programs write to
+    endpoint: str | None = None  # s3: where it is, if not in the environment
+    threads: int = 1  # per ONNX session
+    cache_bytes: int = 256 * 2**20
+
+
+def open_configured(config: WorkerConfig, bucket: str | None = None) -> Store:
+    """The pipeline's store, or another bucket of the same endpoint."""
+    name = bucket or config.bucket
+    if config.store == "embedded" and config.data is not None and config.control is not None:
+        return EmbeddedStore(EmbeddedConfig(config.data, name, config.control, config.shared if name == config.bucket else ()))
+    return open_store(settings_from(name, endpoint=config.endpoint))
+
+
+def open_runtime(config: WorkerConfig, store: Store) -> Runtime:
+    """A worker's runtime."""
+    pipeline = load_pipeline(config.project)
+    return Runtime(
+        pipeline, store, config.cache, other=lambda bucket: open_configured(config, bucket), cache_bytes=config.cache_bytes
+    )

@@ -1,0 +1,183 @@
+"""One worker process as its parent sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from trapline.executors.opening import WorkerConfig
+from trapline.records import Outcome, Ticket
+
+log = logging.getLogger("trapline.executors")
+
+REMEMBERED = 256  # images whose bytes a worker is believed to hold
+GRACE = 2.0  # seconds beyond a ticket's limit before its worker is killed
+STARTING = 60.0  # seconds a worker may take to start
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class WorkerProcess:
+    """Sends tickets to one process and gets their outcomes; knows when it died and over what."""
+
+    def __init__(self, config: WorkerConfig, setup_allowance: Callable[[], float]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
+                [sys.executable, "-m", "trapline.executors.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=_environment(config),
+            )
+        self._connection = Connection(ours.detach())
+        self._connection.send_bytes(config.model_dump_json().encode())
+        self._allowance = setup_allowance
+        self._waiting: OrderedDict[str, tuple[Ticket, asyncio.Future[Outcome]]] = OrderedDict()
+        self._running: tuple[str, float] | None = None  # ticket id, when it began
+        self._ready_recipes: set[str] = set()
+        self._held: OrderedDict[str, None] = OrderedDict()
+        self._since = time.monotonic()
+        self._ready = False
+        self._last = self._since
+        self.why_gone = ""
+        self.gone = False
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._connection.fileno(), self._readable)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def load(self) -> int:
+        """Tickets it holds."""
+        return len(self._waiting)
+
+    @property
+    def idle_for(self) -> float:
+        """Seconds since it last had anything to do."""
+        return 0.0 if self._waiting else time.monotonic() - self._last
+
+    def holds(self, rels: set[str]) -> int:
+        """How many of these images it probably has in memory."""
+        return sum(1 for rel in rels if rel in self._held)
+
+    async def run(self, ticket: Ticket) -> Outcome:
+        """Send a ticket and wait for what becomes of it."""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting[ticket.id] = (ticket, future)
+        self._last = time.monotonic()
+        for item in ticket.items:
+            self._held[item.rel] = None
+            self._held.move_to_end(item.rel)
+        while len(self._held) > REMEMBERED:
+            self._held.popitem(last=False)
+        try:
+            self._connection.send_bytes(ticket.model_dump_json(exclude_defaults=True).encode())
+        except OSError:
+            self._died("worker_died")
+        return await future
+
+    def check(self, memory: int | None) -> None:
+        """Kill it when it hangs or needs more memory than it may."""
+        if self.gone:
+            return
+        if self._process.poll() is not None:
+            self._died("worker_died")
+        elif self._over_time():
+            self._kill("timeout")
+        elif memory is not None and _resident(self.pid) > memory:
+            self._kill("out_of_memory")
+
+    async def close(self) -> None:
+        """Hang up and wait; it is killed if it does not end by itself."""
+        if not self.gone:
+            self._drop_connection()
+            self.gone = True
+        for _, future in self._waiting.values():
+            future.cancel()
+        self._waiting.clear()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
+
+    # -- what it says
+
+    def _readable(self) -> None:
+        try:
+            message = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            self._died("worker_died")
+            return
+        if message == b"ready":
+            self._ready = True
+        elif message.startswith(b"start "):
+            self._running = (message[6:].decode(), time.monotonic())
+        else:
+            self._came_back(Outcome.model_validate_json(message))
+
+    def _came_back(self, outcome: Outcome) -> None:
+        ticket, future = self._waiting.pop(outcome.ticket)
+        self._running = None
+        self._last = time.monotonic()
+        if outcome.setup is None and not outcome.recipe_refused:
+            self._ready_recipes.add(ticket.pin.recipe)
+        if not future.done():
+            future.set_result(outcome)
+
+    # -- its end
+
+    def _over_time(self) -> bool:
+        if self._running is None:
+            return not self._ready and time.monotonic() - self._since > STARTING
+        ident, began = self._running
+        ticket = self._waiting[ident][0]
+        setup = 0.0 if ticket.pin.recipe in self._ready_recipes else self._allowance()
+        return time.monotonic() - began > ticket.limit_seconds + setup + GRACE
+
+    def _kill(self, why: str) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._died(why)
+
+    def _died(self, why: str) -> None:
+        """The ticket it ran is suspect; those it had not begun come back as they were."""
+        if self.gone:
+            return
+        self.gone, self.why_gone = True, why
+        self._drop_connection()
+        suspect = self._running[0] if self._running else ""
+        for ident, (_, future) in self._waiting.items():
+            if not future.done():
+                future.set_result(Outcome(ticket=ident, died=why if ident == suspect else ""))
+        self._waiting.clear()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._loop.run_in_executor(None, self._process.wait)
+
+    def _drop_connection(self) -> None:
+        self._loop.remove_reader(self._connection.fileno())
+        self._connection.close()
+
+
+def _environment(config: WorkerConfig) -> dict[str, str]:
+    """The worker's environment: numeric libraries do not start threads of their own beside the pool."""
+    threads = str(config.threads)
+    quiet = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    return {**os.environ, **quiet, "PYTHONUNBUFFERED": "1"}
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory a process occupies; 0 where the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
