@@ -1,0 +1,1 @@
+"""What runs: one folder per function. Functions import `trapline`, never each other and never triggers."""

@@ -1,0 +1,1 @@
+"""Names the insects that were found."""

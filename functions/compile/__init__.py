@@ -1,0 +1,1 @@
+"""Compiles a job's records into files that people and programs read."""

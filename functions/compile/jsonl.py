@@ -1,0 +1,63 @@
+"""`results.jsonl`: everything that is known about an image, one image a line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from functions.compile.member import View
+
+_LINE_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # some readers split lines at these
+
+
+def line(view: View) -> bytes:
+    """One line, its fields in a fixed order and what is inside them sorted."""
+    text = "{" + ",".join(f"{_json(name)}:{_json(value)}" for name, value in _fields(view).items()) + "}\n"
+    return text.translate(_LINE_BREAKS).encode()
+
+
+def _fields(view: View) -> dict[str, Any]:
+    record = view.member.record
+    fields: dict[str, Any] = {
+        "rel": view.member.entry.rel,
+        "key": view.key,
+        "state": view.state,
+        "revision": view.revision,
+        "station": view.station,
+        "source": _source(view),
+        "image": view.known.get("image"),
+        "detections": view.known.get("detections"),
+        "stages": {name: note.model_dump(mode="json") for name, note in record.stages.items()} if record else {},
+    }
+    return fields | _sometimes(view)
+
+
+def _source(view: View) -> dict[str, Any]:
+    """The image's identity. The etag stays out: it is the store's own, and another after a copy."""
+    stored = view.member.record or view.member.dead_letter
+    size = stored.source.size if stored and stored.source.size >= 0 else view.member.entry.size
+    return {"key": view.key, "size": size if size >= 0 else None, "sha256": view.sha256 or None}
+
+
+def _sometimes(view: View) -> dict[str, Any]:
+    """The fields that a line has only where there is something to say."""
+    entry = view.member.entry
+    fields = {
+        "failure": view.failure,
+        "known": {name: value for name, value in view.known.items() if name not in ("image", "detections")},
+        "deployment": view.deployment,
+        "kept": entry.kept,
+        "id": entry.id,
+        "eventId": entry.event_id,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text if _is_unicode(text) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half a surrogate pair, which JSON can carry and UTF-8 cannot."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

@@ -1,0 +1,70 @@
+"""What a job's files hold, counted while they are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from functions.compile.member import View, classification
+
+LABELS = 1000  # different labels counted by name; more than a summary can use
+
+_FAILED = frozenset(("failed", "blocked"))
+
+
+class Tally:
+    """Counts of images, detections and labels, and the span of capture times."""
+
+    def __init__(self) -> None:
+        self._images: Counter[str] = Counter()
+        self._labels: Counter[str] = Counter()
+        self._detections = self._other_labels = 0
+        self._first: tuple[datetime, str] | None = None
+        self._last: tuple[datetime, str] | None = None
+
+    def add(self, view: View) -> None:
+        self._images["total"] += 1
+        self._captured(view.image.get("captured_at"))
+        if view.state == "pending" or view.state in _FAILED:
+            self._images["pending" if view.state == "pending" else "failed"] += 1
+            return
+        self._images["with_detections" if view.detections else "empty"] += 1
+        for detection in view.detections:
+            self._detections += 1
+            self._label(str(classification(detection).get("label") or detection.get("label") or ""))
+
+    def body(self, not_received: int) -> dict[str, Any]:
+        """The summary's `results`."""
+        images = {name: self._images[name] for name in ("total", "with_detections", "empty", "failed", "pending")}
+        body: dict[str, Any] = {
+            "images": images,
+            "detections": self._detections,
+            "labels": dict(sorted(self._labels.items(), key=lambda entry: (-entry[1], entry[0]))),
+            "captured": {"first": self._first and self._first[1], "last": self._last and self._last[1]},
+            "not_received": not_received,
+        }
+        return {**body, "other_labels": self._other_labels} if self._other_labels else body
+
+    def _label(self, label: str) -> None:
+        if label in self._labels or len(self._labels) < LABELS:
+            self._labels[label] += 1
+        else:
+            self._other_labels += 1
+
+    def _captured(self, text: Any) -> None:
+        moment = _moment(text)
+        if moment is None:
+            return
+        span = (moment, text)
+        self._first = span if self._first is None else min(self._first, span)
+        self._last = span if self._last is None else max(self._last, span)
+
+
+def _moment(text: Any) -> datetime | None:
+    """When an ISO 8601 time is; one without an offset is ordered as if it were UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

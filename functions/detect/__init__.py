@@ -1,0 +1,1 @@
+"""Finds insects on an image."""

@@ -1,0 +1,1 @@
+"""Fetches what a manifest lists, as a station would have uploaded it."""

@@ -1,0 +1,1 @@
+"""Tells a job's client that a revision of its results is there."""
