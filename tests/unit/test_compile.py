@@ -1,0 +1,301 @@
+"""The compiled files: exact, safe to open, and the same whenever they are made of the same things."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import pytest
+
+from functions.compile.handler import Compile
+from functions.compile.table import COLUMNS
+from functions.compile.tally import LABELS
+from trapline.records import DeadLetter, ImageRecord, ModelRef, ProducedBy, RollEntry, Source, StageNote
+
+SHA = "ab" * 32
+FORMULAS = [f"{lead}{sign}cmd|x!A1" for lead in ("", " ", "\n", "\u00a0") for sign in "=+-@"] + ["\tx", "\rx", "＝1+1"]
+
+
+@dataclass(frozen=True)
+class Member:
+    entry: RollEntry
+    record: ImageRecord | None = None
+    dead_letter: DeadLetter | None = None
+
+
+@dataclass
+class Item:
+    """A job in memory, with the files that compile writes."""
+
+    members: list[Member]
+    job: str = "st7/2026-11-20"
+    revision: str = "r1-0a1b2c3d"
+    final: bool = True
+    manifest: dict[str, Any] | None = None
+    station: dict[str, Any] = field(default_factory=dict)
+    not_received: tuple[str, ...] = ()
+    files: dict[str, bytes] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+
+    def roll(self) -> Iterator[Member]:
+        return iter(self.members)
+
+    @contextmanager
+    def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:
+        buffer = io.BytesIO()
+        yield buffer
+        self.files[name], self.types[name] = buffer.getvalue(), content_type
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.files["results.jsonl"].splitlines()]
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(self.files["observations.csv"].decode(), newline="")))
+
+
+def compiled(*members: Member, **job: Any) -> tuple[Item, dict[str, Any]]:
+    function, item = Compile(), Item(list(members), **job)
+    function.setup(None)
+    (body,) = function.handle([item])
+    return item, body
+
+
+def note(function: str, outcome: Any = "done", model: str = "") -> StageNote:
+    made = ProducedBy(
+        function=function, version="1.2.0", model=ModelRef(name=model, version="7", sha256=SHA) if model else None
+    )
+    return StageNote(outcome=outcome, recipe="c0ffee", produced_by=made)
+
+
+def done(rel: str = "st7/2026-11-20/a.jpg", known: dict[str, Any] | None = None, **entry: Any) -> Member:
+    stages = {"detect": note("detect", model="finder"), "classify": note("classify", model="namer")}
+    record = ImageRecord(
+        stage="classify",
+        source=Source(key=f"incoming/{rel}", etag="e1", size=10, sha256=SHA),
+        recipe="c0ffee",
+        produced_by=stages["classify"].produced_by,
+        stages=stages,
+        known={"image": {"width": 40, "height": 30}, "detections": []} if known is None else known,
+    )
+    return Member(RollEntry(rel=rel, state=entry.pop("state", "done"), **entry), record)
+
+
+def failed(rel: str, code: str = "image_truncated") -> Member:
+    letter = DeadLetter(
+        stage="detect",
+        job="st7/2026-11-20",
+        source=Source(key=f"incoming/{rel}"),
+        code=code,
+        message="cut",
+        remedy="again",
+    )
+    return Member(RollEntry(rel=rel, state="failed", stage="detect", code=code), None, letter)
+
+
+def moth(**fields: Any) -> dict[str, Any]:
+    kinds = [{"label": "Noctua pronuba", "score": 0.9}, {"label": "Xestia", "score": 0.05}]
+    found = {"id": "d1", "box": [1.5, 2, 30, 20.25], "label": "insect", "confidence": 0.8, "classifications": kinds}
+    return {**found, **fields}
+
+
+def with_detections(*found: dict[str, Any], rel: str = "a.jpg", **image: Any) -> Member:
+    return done(rel, {"image": {"width": 40, "height": 30, **image}, "detections": list(found)})
+
+
+def test_a_detection_has_a_row_with_its_box_its_best_name_and_what_made_them() -> None:
+    item, _ = compiled(with_detections(moth(), captured_at="2026-11-20T22:00:00+01:00"), station={"latitude": -55.6})
+    (row,) = item.rows
+    assert (row["x1"], row["y1"], row["x2"], row["y2"]) == ("1.5", "2", "30", "20.25")
+    assert (row["label"], row["score"], row["detection_label"]) == ("Noctua pronuba", "0.9", "insect")
+    assert (row["detector"], row["detector_version"], row["detector_model"]) == ("detect", "1.2.0", "finder")
+    assert (row["classifier"], row["classifier_model_version"], row["classifier_model_sha256"]) == (
+        "classify",
+        "7",
+        SHA,
+    )
+    assert (row["job"], row["revision"], row["latitude"]) == ("st7/2026-11-20", "r1-0a1b2c3d", "-55.6")
+
+
+def test_an_empty_image_and_a_failed_one_have_one_row_each() -> None:
+    item, body = compiled(done("a.jpg"), failed("b.jpg"), with_detections(moth(), moth(id="d2"), rel="c.jpg"))
+    assert [(row["file"], row["state"], row["failure_code"]) for row in item.rows] == [
+        ("a.jpg", "done", ""),
+        ("b.jpg", "failed", "image_truncated"),
+        ("c.jpg", "done", ""),
+        ("c.jpg", "done", ""),
+    ]
+    assert body["images"] == {"total": 3, "with_detections": 1, "empty": 1, "failed": 1, "pending": 0}
+    assert body["detections"] == 2
+
+
+def test_a_line_tells_an_image_that_was_not_read_from_one_without_detections() -> None:
+    item, _ = compiled(done("a.jpg"), failed("b.jpg"))
+    empty, unread = item.lines
+    assert (empty["detections"], unread["detections"]) == ([], None)
+    assert unread["failure"] == {"stage": "detect", "code": "image_truncated", "message": "cut", "remedy": "again"}
+    assert "failure" not in empty
+
+
+def test_a_line_keeps_everything_that_the_functions_returned() -> None:
+    known = {"image": {"width": 1}, "detections": [moth(extra={"b": [1], "a": None})], "quality": {"blur": 0.5}}
+    item, _ = compiled(done("a.jpg", known, id="NScx", event_id="1234"), manifest={"deployment": {"latitude": 1.5}})
+    (line,) = item.lines
+    assert (line["image"], line["detections"], line["known"]) == (
+        {"width": 1},
+        known["detections"],
+        {"quality": {"blur": 0.5}},
+    )
+    assert (line["id"], line["eventId"], line["deployment"]) == ("NScx", "1234", {"latitude": 1.5})
+    assert line["source"] == {"key": "incoming/a.jpg", "size": 10, "sha256": SHA}
+    assert line["stages"]["detect"]["produced_by"]["model"]["sha256"] == SHA
+    assert list(line)[:3] == ["rel", "key", "state"]
+
+
+def test_the_same_roll_makes_the_same_bytes() -> None:
+    one, _ = compiled(with_detections(moth()), failed("b.jpg"))
+    shuffled = moth()
+    shuffled = dict(reversed(shuffled.items()))
+    other, _ = compiled(with_detections(shuffled), failed("b.jpg"))
+    assert one.files == other.files
+
+
+def test_a_pending_image_is_a_line_without_a_row() -> None:
+    pending = Member(RollEntry(rel="p.jpg", state="pending", size=7))
+    item, body = compiled(pending, final=False, revision="live-00000000")
+    assert [(line["rel"], line["state"], line["source"]["size"]) for line in item.lines] == [("p.jpg", "pending", 7)]
+    assert item.rows == []
+    assert body["images"] == {"total": 1, "with_detections": 0, "empty": 0, "failed": 0, "pending": 1}
+
+
+def test_an_image_that_an_ancestor_blocked_counts_as_failed_and_says_why() -> None:
+    blocked = Member(RollEntry(rel="x.jpg", state="blocked", stage="detect", code="timeout"))
+    item, body = compiled(blocked)
+    assert item.lines[0]["failure"]["message"].startswith("The item took longer")
+    assert (item.rows[0]["failure_code"], body["images"]["failed"]) == ("timeout", 1)
+
+
+def test_an_image_that_failed_late_keeps_the_detections_it_has() -> None:
+    early = with_detections(moth(classifications=[]))
+    letter = failed("a.jpg", "timeout")
+    item, body = compiled(Member(letter.entry, early.record, letter.dead_letter))
+    (row,) = item.rows
+    assert (row["detection_id"], row["failure_code"], row["classifier"]) == ("d1", "timeout", "")
+    assert body["detections"] == 0
+
+
+def test_a_detection_without_a_classification_names_no_classifier() -> None:
+    item, body = compiled(with_detections(moth(classifications=[])))
+    (row,) = item.rows
+    assert (row["label"], row["classifier"], row["detector"]) == ("", "", "detect")
+    assert body["labels"] == {"insect": 1}
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_text_that_a_spreadsheet_would_run_is_escaped(text: str) -> None:
+    item, _ = compiled(with_detections(moth(label=text, id=text), rel=text))
+    (row,) = item.rows
+    assert row["file"] == row["detection_label"] == row["detection_id"] == f"'{text}"
+    assert item.lines[0]["rel"] == text
+
+
+def test_negative_numbers_stay_numbers() -> None:
+    item, _ = compiled(
+        with_detections(moth(box=[-1.5, -2, 3, 4])), manifest={"deployment": {"latitude": -1, "longitude": -70.25}}
+    )
+    (row,) = item.rows
+    assert (row["x1"], row["y1"], row["latitude"], row["longitude"]) == ("-1.5", "-2", "-1", "-70.25")
+
+
+@pytest.mark.parametrize(
+    "rel", ["a\nb.jpg", 'a,"b".jpg', "a\r\nb.jpg", "a\x00\x1b.jpg", "<script>x</script>.jpg", "\u2028蛾.jpg"]
+)
+def test_a_name_survives_whatever_is_in_it(rel: str) -> None:
+    item, _ = compiled(done(rel), done("z.jpg"))
+    assert [line["rel"] for line in item.lines] == [rel, "z.jpg"]
+    assert [row["file"] for row in item.rows] == [rel, "z.jpg"]
+    assert len(item.files["results.jsonl"].decode().splitlines()) == 2
+
+
+def test_half_a_surrogate_pair_costs_nobody_the_results() -> None:
+    item, _ = compiled(with_detections(moth(label="\ud800")))
+    assert item.lines[0]["detections"][0]["label"] == "\ud800"
+    assert item.rows[0]["detection_label"] == "\\ud800"
+
+
+def test_every_record_of_the_table_has_every_column_and_ends_in_crlf() -> None:
+    item, _ = compiled(done("a.jpg"), with_detections(moth(), rel="b.jpg"))
+    text = item.files["observations.csv"].decode()
+    assert text.endswith("\r\n") and text.count("\r\n") == 3
+    assert {len(row) for row in csv.reader(io.StringIO(text, newline=""))} == {len(COLUMNS)}
+
+
+@pytest.mark.parametrize(
+    "known", [{}, {"image": 3, "detections": "x"}, {"detections": [None, {"classifications": [1], "box": [1]}]}]
+)
+def test_what_a_careless_function_returned_is_kept_and_breaks_nothing(known: dict[str, Any]) -> None:
+    item, body = compiled(done("a.jpg", known))
+    assert item.lines[0]["detections"] == known.get("detections")
+    assert (len(item.rows), body["images"]["total"]) == (1, 1)
+
+
+def test_labels_are_counted_by_each_detections_best_name_most_frequent_first() -> None:
+    rare = moth(classifications=[{"label": "Xestia", "score": 0.2}, {"label": "Agrotis", "score": 0.6}])
+    _, body = compiled(with_detections(rare, moth(), moth()))
+    assert list(body["labels"].items()) == [("Noctua pronuba", 2), ("Agrotis", 1)]
+
+
+def test_the_span_of_capture_times_is_by_the_moment_not_the_text() -> None:
+    late, early = "2026-10-25T02:10:00+01:00", "2026-10-25T02:50:00+02:00"
+    _, body = compiled(
+        with_detections(captured_at=late), with_detections(captured_at=early), with_detections(captured_at="?")
+    )
+    assert body["captured"] == {"first": early, "last": late}
+
+
+def test_a_job_without_images_has_files_too() -> None:
+    item, body = compiled(not_received=("a.jpg", "b.jpg"))
+    assert (item.lines, item.rows, body["not_received"]) == ([], [], 2)
+    assert body["captured"] == {"first": None, "last": None}
+    assert item.types == {"results.jsonl": "application/x-ndjson", "observations.csv": "text/csv; charset=utf-8"}
+
+
+class Sink(io.RawIOBase):
+    """Takes everything, keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+class Endless(Item):
+    """A large job whose members are made as they are read."""
+
+    count = 0
+
+    def roll(self) -> Iterator[Member]:
+        return (with_detections(moth(classifications=[{"label": f"L{n}", "score": 1}])) for n in range(self.count))
+
+    @contextmanager
+    def open(self, name: str, content_type: str = "") -> Iterator[Any]:
+        yield Sink()
+
+
+def test_memory_does_not_grow_with_the_job_even_if_every_label_is_another() -> None:
+    def peak(count: int) -> int:
+        item = Endless([])
+        item.count = count
+        tracemalloc.start()
+        (body,) = Compile().handle([item])
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(body["labels"]) == LABELS and body["other_labels"] == count - LABELS
+        return size
+
+    assert peak(2 * LABELS) < 1.2 * peak(LABELS + 100)

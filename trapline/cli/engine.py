@@ -1,0 +1,235 @@
+"""An engine in this process: store, workers, triggers and dispatcher of one project, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import fcntl
+import importlib
+import json
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+from random import Random
+from typing import IO, Any
+
+from trapline.cli.place import Place, shared
+from trapline.cli.seeding import seed_models
+from trapline.dispatcher.dispatcher import Dispatcher
+from trapline.dispatcher.seams import SystemClock, ThreadedStore
+from trapline.dispatcher.world import World
+from trapline.embedded.rclone import Rclone
+from trapline.embedded.store import EmbeddedStore
+from trapline.errors import ConfigError, StoreError, SurroundingsError
+from trapline.events import ObjectEvent, Trigger, TriggerContext
+from trapline.executors.local import LocalExecutor
+from trapline.executors.opening import WorkerConfig
+from trapline.runtime.functions import check_importable
+from trapline.runtime.jobs import WEBHOOK_SECRET
+from trapline.store.base import Store
+from trapline.store.open import open_store, settings_from
+
+log = logging.getLogger("trapline.engine")
+
+
+class Engine:
+    """Serves one project until stopped. `start` raises one-line errors; `failed` ends when the dispatcher does."""
+
+    def __init__(self, place: Place, port: int) -> None:
+        self.place = place
+        self._port = port
+        self._lock: IO[str] | None = None
+        self._rclone: Rclone | None = None
+        self._store: Store | None = None
+        self._threads: ThreadedStore | None = None
+        self._triggers: list[Trigger] = []
+        self._task: asyncio.Task[None] | None = None
+        self.dispatcher: Dispatcher | None = None
+
+    async def start(self) -> None:
+        """Bring everything up; returns when the engine takes in events."""
+        for stage in self.place.pipeline.stages.values():
+            for function in stage.functions.values():
+                check_importable(self.place.pipeline.folder, function)
+        self._take_lock()
+        try:
+            store, config = await asyncio.to_thread(self._open)
+            self._store = store
+            await asyncio.to_thread(seed_models, self.place.pipeline, store)
+            await self._dispatch(store, config)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Take everything down. What was under way is found again in the bucket at the next start."""
+        for trigger in self._triggers:
+            await asyncio.to_thread(trigger.stop)
+        self._triggers = []
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            if self.dispatcher is not None:
+                with contextlib.suppress(StoreError, SurroundingsError):
+                    await self.dispatcher.stop_cleanly()
+        if isinstance(self._store, EmbeddedStore):
+            await asyncio.to_thread(self._store.close)
+        if self._threads is not None:
+            self._threads.close()
+        if self._rclone is not None:
+            await asyncio.to_thread(self._rclone.stop)
+        self._release_lock()
+
+    async def failed(self) -> None:
+        """Waits for as long as the dispatcher works; raises what ended it."""
+        if self._task is not None:
+            await self._task
+
+    def describe(self) -> dict[str, Any]:
+        """What a client has to know, as `up --json` prints it."""
+        told: dict[str, Any] = {"bucket": self.place.bucket, "data": str(self.place.data), "pid": os.getpid()}
+        if self._rclone is None:
+            return {"endpoint": self.place.endpoint, "access_key": None, "secret_key": None, **told}
+        endpoint = self._rclone.endpoint
+        keys = endpoint.credentials
+        return {"endpoint": endpoint.url, "access_key": keys.access_key, "secret_key": keys.secret_key, **told}
+
+    # -- one by one
+
+    def _take_lock(self) -> None:
+        """One engine a data folder: the second exits naming the first's pid."""
+        path = self.place.data / "engine" / "lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = path.open("a+")
+        except OSError as error:
+            raise SurroundingsError(
+                f"The data folder {self.place.data} cannot be written to: {error.strerror}.",
+                remedy="Make it writable, or name another with --data.",
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            pid = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            self._lock = None
+            raise SurroundingsError(
+                f"An engine already serves {self.place.data} (pid {pid}).",
+                remedy="Use that one, stop it, or name another data folder with --data.",
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def _release_lock(self) -> None:
+        if self._lock is not None:
+            (self.place.data / "engine" / "serving.json").unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def _open(self) -> tuple[Store, WorkerConfig]:
+        place, threads = self.place, self.place.pipeline.spec.local.threads
+        cache = place.data / "engine" / "models"
+        if place.endpoint is not None:
+            store: Store = open_store(settings_from(place.bucket, endpoint=place.endpoint))
+            next(iter(store.list(place.layout.prefix("control"))), None)  # wrong credentials or no bucket: said now
+            config = WorkerConfig(
+                project=place.pipeline.folder, cache=cache, store="s3", bucket=place.bucket, endpoint=place.endpoint, threads=threads
+            )
+            return store, config
+        self._rclone = Rclone(place.data, port=self._port)
+        self._rclone.start()
+        _webhook_secret(place.data / "engine" / "webhook-secret")
+        embedded = self._rclone.bucket(place.bucket, shared=shared(place.layout))
+        store = EmbeddedStore(embedded)
+        store.clear_scratch()
+        for name in ("incoming", "jobs"):
+            (embedded.root / place.layout.prefix(name)).mkdir(parents=True, exist_ok=True)
+        return store, WorkerConfig(
+            project=place.pipeline.folder,
+            cache=cache,
+            store="embedded",
+            bucket=place.bucket,
+            data=place.data,
+            control=embedded.control,
+            shared=embedded.shared,
+            threads=threads,
+        )
+
+    async def _dispatch(self, store: Store, config: WorkerConfig) -> None:
+        self._threads = ThreadedStore(store)
+        executor = LocalExecutor(self.place.pipeline, config)
+        world = World(self.place.pipeline, self._threads, executor, SystemClock(), Random())
+        self.dispatcher = Dispatcher(world)
+        self._start_triggers(store)
+        self._task = asyncio.create_task(self.dispatcher.run())
+        ready = asyncio.create_task(self.dispatcher.ready.wait())
+        await asyncio.wait([self._task, ready], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            await self._task
+        self._write_down()
+
+    def _write_down(self) -> None:
+        told = {key: value for key, value in self.describe().items() if key != "secret_key"}
+        (self.place.data / "engine" / "serving.json").write_text(json.dumps(told))
+
+    def _start_triggers(self, store: Store) -> None:
+        loop = asyncio.get_running_loop()
+        dispatcher = self.dispatcher
+        if dispatcher is None:
+            return
+        layout = self.place.layout
+        prefixes = (*(layout.prefix(p) for p in ("incoming", "jobs", "failed")), layout.prefix("control") + "requests/")
+
+        def notice(event: ObjectEvent) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(dispatcher.notice, event)
+
+        context = TriggerContext(
+            bucket=self.place.bucket,
+            folder=self.place.folder if self.place.endpoint is None else None,
+            prefixes=prefixes,
+            notice=notice,
+            closed=getattr(store, "closed", lambda key: None),
+        )
+        for named in self.place.pipeline.spec.triggers:
+            self._start_trigger(named, context)
+
+    def _start_trigger(self, named: str | dict[str, dict[str, Any]], context: TriggerContext) -> None:
+        name, options = (named, {}) if isinstance(named, str) else next(iter(named.items()))
+        if name == "folder" and context.folder is None:
+            return  # the sample pipeline names it; an outside store is found by sweeps
+        trigger: Trigger = _trigger_module(self.place.pipeline.folder, name).open_trigger(context, **(options or {}))
+        trigger.start()
+        self._triggers.append(trigger)
+
+
+def _trigger_module(project: Path, name: str) -> Any:
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    try:
+        return importlib.import_module(f"triggers.{name}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("triggers", f"triggers.{name}"):
+            raise ConfigError(f"The trigger {name!r} needs the package {error.name!r}.", remedy="Install it.") from None
+        have = sorted(p.stem for p in (project / "triggers").glob("[!_]*.py"))
+        raise ConfigError(
+            f"pipeline.yaml: triggers: there is no trigger {name!r} (no triggers/{name}.py).",
+            remedy=f"Found: {', '.join(have) or 'none'}.",
+        ) from None
+
+
+def _webhook_secret(path: Path) -> None:
+    """The key that callbacks are signed with: from the environment, or made at first use and kept."""
+    if os.environ.get(WEBHOOK_SECRET):
+        return
+    if not path.is_file():
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write("whsec_" + base64.b64encode(secrets.token_bytes(24)).decode())
+    os.environ[WEBHOOK_SECRET] = path.read_text().strip()
