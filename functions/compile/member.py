@@ -38,7 +38,9 @@ class View:
 
     @property
     def state(self) -> str:
-        return self.member.entry.state
+        """`done`, `failed`, `blocked` or `pending`; an image with nothing to name is done."""
+        state = self.member.entry.state
+        return "done" if state == "skipped" else state
 
     @cached_property
     def known(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def at(endpoint: str, root: str = "") -> S3Store:
 @pytest.mark.parametrize("root", ["", "in/"])
 def test_a_key_that_obstore_refuses_does_not_stop_a_listing(root: str) -> None:
     with listing_server(KEYS) as endpoint:
-        found = [entry for entry in at(endpoint, root).list("" if root else "in/")]
+        found = list(at(endpoint, root).list("" if root else "in/"))
     prefix = "" if root else "in/"
     names = [f"{prefix}{key.removeprefix('in/')}" for key in KEYS if key.startswith("in/") and key != "in/"]
     assert sorted(entry.key for entry in found if not entry.key.endswith("in/")) == sorted(names)

@@ -1,9 +1,9 @@
 """One body of tests over the stores that need no service. S3 and the embedded endpoint: tests/integration."""
 
 import os
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -335,18 +335,6 @@ def test_a_store_with_narrow_limits_says_which_limit() -> None:
 
 def together(calls: list[Callable[[], None]]) -> None:
     """Run the calls in threads; raise what one of them raised."""
-    errors: list[BaseException] = []
-
-    def run(call: Callable[[], None]) -> None:
-        try:
-            call()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result()

@@ -40,7 +40,7 @@ def seal_of(world: World, name: str) -> str:
     """The seal of what `compile` would be handed now."""
     job = world.ledger.jobs[name]
     gather = world.pipeline.of_kind("gather")
-    manifest = digest(opening.without_tokens(job.manifest)) if job.manifest else ""
+    manifest = digest(opening.without_delivery(job.manifest)) if job.manifest else ""
     recipe = job.pins[gather.name].recipe if gather else ""
     return closing.seal(world.ledger.graph, job, manifest, digest(world.pipeline.station(name)), recipe)
 
@@ -48,13 +48,12 @@ def seal_of(world: World, name: str) -> str:
 def unchanged(world: World, name: str) -> bool:
     """Whether provisional results would say nothing new; closes a job whose last final revision still holds."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    if job.compiled_seq == job.seq or desk.sealed_seq == job.seq or not job.images:
+    if job.compiled_seq == job.seq or not job.images:
         return True
-    if job.busy or desk.effects or job.empties or not job.seal:
+    if job.busy or desk.effects or job.empties or not job.seal or desk.sealed_seq == job.seq:
         return False
-    if seal_of(world, name) == job.seal and not closing.not_received(job):
-        job.closed = True
     desk.sealed_seq = job.seq
+    job.closed = seal_of(world, name) == job.seal
     return job.closed
 
 
@@ -307,9 +306,9 @@ def _summary(world: World, job: Job, revision: str, as_final: LastFinal | None, 
 
 
 def _counts(entries: list[RollEntry], job: Job) -> dict[str, int]:
-    counts = {"total": len(entries), "done": 0, "skipped": 0, "failed": 0, "pending": 0, "kept": 0, "extra": len(job.extra)}
+    counts = {"total": len(entries), "done": 0, "failed": 0, "pending": 0, "kept": 0, "extra": len(job.extra)}
     for entry in entries:
-        counts[entry.state] = counts.get(entry.state, 0) + 1
+        counts["done" if entry.state == "skipped" else entry.state] += 1
         counts["kept"] += entry.kept
     counts["unusable"] = len(job.unusable)
     return counts

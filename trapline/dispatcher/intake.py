@@ -18,12 +18,12 @@ log = logging.getLogger("trapline.dispatcher")
 async def take_in(world: World, events: list[ObjectEvent]) -> None:
     """Look up what each event is about and tell the ledger."""
     meant = [(event, world.layout.meaning(event.key)) for event in events]
-    images = [(event, m) for event, m in meant if m.kind == "image" and event.kind == "created"]
+    images = [(event, m) for event, m in meant if m.kind == "image"]
     entries = await world.store.heads([event.key for event, _ in images]) if images else []
     for (event, meaning), entry in zip(images, entries, strict=True):
         _image(world, event, meaning, entry)
     for event, meaning in meant:
-        if meaning.kind != "image" or event.kind == "removed":
+        if meaning.kind != "image":
             _other(world, event, meaning)
 
 
@@ -32,6 +32,8 @@ def _image(world: World, event: ObjectEvent, meaning: Meaning, entry: Entry | No
     if entry is None:
         if meaning.job in world.ledger.jobs:
             world.ledger.removed(meaning.rel, now)
+        else:
+            _look_again(world, meaning.job)
         return
     if not entry.settled or sweep.unusable(meaning.rel, entry, world.layout, world.store.limits):
         world.ledger.job(meaning.job, now)
@@ -43,12 +45,7 @@ def _image(world: World, event: ObjectEvent, meaning: Meaning, entry: Entry | No
 
 def _other(world: World, event: ObjectEvent, meaning: Meaning) -> None:
     """Markers, manifests, dead letters and requests: the job (or the request) is looked at anew."""
-    if meaning.kind == "image":
-        if meaning.job in world.ledger.jobs:
-            world.ledger.removed(meaning.rel, world.now())
-        else:
-            _look_again(world, meaning.job)
-    elif meaning.kind in ("done", "cancel", "ignored"):
+    if meaning.kind in ("done", "cancel", "ignored"):
         _look_again(world, meaning.job)
     elif meaning.kind == "manifest":
         _look_again(world, meaning.job)

@@ -72,7 +72,7 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
 def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
     desk, job = world.desk(name), world.ledger.jobs[name]
     targets = _targets(world, name, manifest)
-    said = digest(_without_delivery(manifest))
+    said = digest(without_delivery(manifest))
     if job.manifest is None or said != desk.manifest_digest:
         world.ledger.listed(name, manifest, targets, world.now())
         desk.chart_wanted = True
@@ -81,7 +81,7 @@ def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
     _set_deadline(world, name, manifest)
 
 
-def _without_delivery(manifest: Manifest) -> dict[str, object]:
+def without_delivery(manifest: Manifest) -> dict[str, object]:
     """What of a manifest decides about its images; priority and callback re-run nothing."""
     return manifest.model_dump(mode="json", exclude={"callback", "priority", "deadline"})
 

@@ -189,12 +189,17 @@ def received(world: World, job: Job) -> bytes:
         image = job.images[rel]
         name = rel[cut:] if rel.startswith(job.name + "/") else rel
         code = image.failure.code if image.failure else ""
-        writer.writerow((_cell(name), max(image.size, 0), image.sha256, NAMES[image.states[last]], code))
+        writer.writerow((_cell(name), max(image.size, 0), image.sha256, _word(image.states[last]), code))
     for rel, why in sorted(job.ignored.items()):
         writer.writerow((_cell(rel[cut:] if rel.startswith(job.name + "/") else rel), "", "", "ignored", why))
     for key in sorted(job.unusable):
         writer.writerow((_cell(key), "", "", "failed", "key_unusable"))
     return out.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _word(state: int) -> str:
+    """A state as a station reads it: an image without anything to name is done."""
+    return {SKIPPED: "done", BLOCKED: "failed"}.get(state, NAMES[state])
 
 
 def _cell(text: str) -> str:

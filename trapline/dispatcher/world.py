@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.seams import AsyncStore, Clock, Executor
@@ -31,6 +32,9 @@ class PipelinePolicy:
 
     def timeout(self, stage: str, function: str) -> float:
         return self.pipeline.stages[stage].delivery(function).timeout.total_seconds()
+
+    def station(self, job: str) -> dict[str, Any]:
+        return self.pipeline.station(job)
 
     def backoff(self, stage: str, function: str, attempt: int) -> float:
         delivery = self.pipeline.stages[stage].delivery(function)

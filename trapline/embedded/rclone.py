@@ -43,6 +43,7 @@ _FLAGS = (
 )
 _BACKOFF = (0.1, 5.0)  # seconds before it is started again: the first, and the longest
 _PROBE = 65_536  # bytes written at start to see whether the disk takes any
+_SOCKET_PATH = 100  # bytes that a unix socket's path may have anywhere
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Rclone:
         self.port = port
         self.credentials = _prepare(self.data)
         self._binary = binary or find_binary()
-        self._private = Path(tempfile.mkdtemp(prefix="trapline-"))  # a socket's path must be short
+        self._private = _private_folder(self.data)
         self._process: subprocess.Popen[bytes] | None = None
         self._said: deque[str] = deque(maxlen=20)  # the last lines it wrote
         self._answer = threading.Event()
@@ -90,7 +91,11 @@ class Rclone:
 
     def start(self) -> None:
         """Returns once it answers; raises `SurroundingsError` if it cannot."""
-        self.port = _free_port(self.host, self.port)
+        try:
+            self.port = _free_port(self.host, self.port)
+        except SurroundingsError:
+            self.stop()
+            raise
         self._watch.start()
         self._answer.wait(READY + STOP)
         if self._failure is not None or not self._answer.is_set():
@@ -211,6 +216,15 @@ def _prepare(data: Path) -> Credentials:
         return credentials(data / "engine" / "credentials.json")
     except OSError as error:
         raise _unwritable(error, data) from error
+
+
+def _private_folder(data: Path) -> Path:
+    """For the control socket, whose path must be short."""
+    folder = data / "engine" / "run"
+    if len(os.fsencode(folder / "control")) > _SOCKET_PATH:
+        return Path(tempfile.mkdtemp(prefix="trapline-"))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def _unwritable(error: OSError, data: Path) -> SurroundingsError:

@@ -38,6 +38,7 @@ class EmbeddedConfig:
     bucket: str
     control: Path  # rclone's remote control: a unix socket
     shared: tuple[str, ...] = ()  # prefixes whose folders other programs write to (see `FolderStore`)
+    polled: tuple[str, ...] = ("",)  # prefixes where clients may read an object while it is overwritten
 
     @property
     def root(self) -> Path:
@@ -63,6 +64,7 @@ class EmbeddedStore:
         self._forgetter = Forgetter(config.control, config.bucket)
         self._locks = config.scratch.parent / "locks"
         self._locks.mkdir(exist_ok=True)
+        self._polled = config.polled
         self.limits = self._folder.limits
 
     def describe(self) -> str:
@@ -122,7 +124,9 @@ class EmbeddedStore:
         self._forgetter.close()
 
     def _resizes(self, key: str, size: int) -> bool:
-        """Whether a write would change the size of an object that is there."""
+        """Whether a write would change the size of an object that is there, and that clients may be reading."""
+        if not key.startswith(self._polled):
+            return False
         try:
             return self._folder.head(key).size != size
         except NotFound:

@@ -177,6 +177,7 @@ class Ledger:
             parents={self.graph.names[p]: job.pins[self.graph.names[p]].recipe for p in self.graph.parents[stage] if p != self.graph.fetch},
             items=tuple(self._item(job, job.images[rel], stage) for rel in rels),
             limit_seconds=self.policy.timeout(name, pin.function) * len(rels),
+            station=self.policy.station(job.name),
         )
         self.held[ticket.id] = tasks.start(job, stage, rels, now)
         return ticket

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from trapline.errors import CODES
 from trapline.ledger import arrivals, marks
@@ -26,6 +26,10 @@ class Policy(Protocol):
 
     def timeout(self, stage: str, function: str) -> float:
         """Seconds one item may take."""
+        ...
+
+    def station(self, job: str) -> dict[str, Any]:
+        """What is known about a job's station."""
         ...
 
     def backoff(self, stage: str, function: str, attempt: int) -> float:

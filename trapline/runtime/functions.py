@@ -32,15 +32,12 @@ class Functions:
         self._pipeline = pipeline
         self._models = models
         self._ready: dict[str, Handler] = {}
-        folder = str(pipeline.folder)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
 
     def ready(self, pin: Pin) -> Handler:
         """The handler for a recipe, set up. Raises `RecipeRefused`, a `Failure`, or what `setup` raises."""
         if pin.recipe not in self._ready:
             spec = self._spec(pin)
-            handler = _handler_class(spec)()
+            handler = handler_class(spec, self._pipeline.folder)()
             setup = getattr(handler, "setup", None)
             if setup is not None:
                 setup(self._context(pin))
@@ -63,7 +60,10 @@ class Functions:
         return Context(function=pin.function, parameters=pin.parameters, recipe=pin.recipe, model=model)
 
 
-def _handler_class(spec: FunctionSpec) -> type[Handler]:
+def handler_class(spec: FunctionSpec, folder: Path) -> type[Handler]:
+    """A function's class, imported from the project's folder. Raises `Permanent` naming what is missing."""
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))  # before an installed or editable copy of the same names
     module_name, _, name = spec.handler.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -150,6 +150,7 @@ class ImageStage:
             job=ticket.job,
             parameters=ticket.pin.parameters,
             station=ticket.station,
+            data=held.data,
             image=held.decoded,
             record=known,
             detections=detections,

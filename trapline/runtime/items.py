@@ -38,6 +38,7 @@ class ImageItem:
     job: str
     parameters: dict[str, Any]
     station: dict[str, Any]  # latitude, longitude, timezone, …: what pipeline.yaml says
+    data: bytes  # the file as it is
     image: Image  # decoded on demand; raises `Permanent` when it cannot be read
     record: dict[str, Any] | None  # what earlier stages know: `image`, `detections`, …
     detections: list[dict[str, Any]]  # those to look at: all known ones, or those that `when` matches

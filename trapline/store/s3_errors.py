@@ -16,14 +16,14 @@ from obstore.exceptions import (
     UnauthenticatedError,
 )
 
-from trapline.errors import Conflict, NotFound, StoreDenied, StoreUnavailable, TraplineError
+from trapline.errors import Conflict, KeyUnusable, NotFound, StoreDenied, StoreUnavailable, TraplineError
 
 if TYPE_CHECKING:
     from trapline.store.s3 import S3Settings
 
 
-class Refused(Exception):
-    """obstore cannot word a page of a listing: a key in it has an odd segment."""
+class Refused(KeyUnusable):
+    """A key that obstore cannot word; a page of a listing with one in it fails whole."""
 
 
 # The store's own code → what to say of the bucket `{place}`, and the remedy.
