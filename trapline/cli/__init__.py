@@ -8,6 +8,12 @@ from __future__ import annotations
 
 def main() -> None:
     """The console script."""
-    from trapline.cli.app import run  # noqa: PLC0415 - `import trapline.cli` stays cheap
+    from trapline.cli import interrupt  # noqa: PLC0415 - `import trapline.cli` stays cheap
 
-    run()
+    interrupt.listen()
+    try:
+        from trapline.cli.app import run  # noqa: PLC0415 - Ctrl-C is heard while the rest is imported
+
+        run()
+    except interrupt.Interrupted:
+        interrupt.leave()

@@ -1,4 +1,6 @@
-"""The commands. Each is thin: what it does is in a module of its own."""
+"""The commands. Each is thin: what it does is in a module of its own, imported when it is called."""
+
+# ruff: noqa: PLC0415 - `trapline --help` does not wait for what other commands need
 
 from __future__ import annotations
 
@@ -9,8 +11,10 @@ from typing import Annotated
 
 import typer
 
-from trapline.cli.place import Place, find_place
-from trapline.errors import ConfigError, KeyUnusable, TraplineError
+from trapline import __version__
+from trapline.cli.interrupt import saying
+from trapline.cli.place import find_place
+from trapline.errors import ConfigError, KeyUnusable, ManifestError, TraplineError
 
 app = typer.Typer(
     name="trapline",
@@ -18,30 +22,60 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Drop images into a bucket; read what is on them from the results prefix.\n\n"
-    "Begin with `trapline init night-traps`, then in that folder `trapline up`. "
-    "Every command works on the project in the current folder (the one with pipeline.yaml).",
+    "See it work: `trapline demo`. Then make a project of your own with `trapline init my-traps`, and in that folder "
+    "serve it with `trapline up`.\n\n"
+    "Every command works on the project in the current folder (the one with pipeline.yaml) and on its bucket: the "
+    "embedded store in ./trapline-data, unless options or AWS_ENDPOINT_URL name another.",
 )
 
-Project = Annotated[Path, typer.Option("--project", help="The folder with pipeline.yaml.", show_default="the current folder")]
+Project = Annotated[
+    Path, typer.Option("--project", help="The folder with pipeline.yaml.", show_default="the current folder")
+]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Where the embedded store keeps its buckets.", show_default="trapline-data, or $TRAPLINE_DATA"),
+    typer.Option(
+        "--data",
+        help="The folder in which the embedded store keeps its buckets.",
+        show_default="$TRAPLINE_DATA, or trapline-data",
+    ),
+]
+DemoData = Annotated[
+    Path | None, typer.Option("--data", help="The demo's own data folder.", show_default="trapline-demo")
 ]
 Bucket = Annotated[
-    str | None, typer.Option("--bucket", help="The bucket's name.", show_default="$TRAPLINE_BUCKET, or that in pipeline.yaml")
+    str | None,
+    typer.Option("--bucket", help="The bucket's name.", show_default="$TRAPLINE_BUCKET, or that in pipeline.yaml"),
 ]
 Endpoint = Annotated[
     str | None,
-    typer.Option("--endpoint", help="An S3 store that runs already.", show_default="$AWS_ENDPOINT_URL; else the embedded store"),
+    typer.Option(
+        "--endpoint",
+        help="The address of an S3 store that runs already; its keys come from the usual AWS_* variables.",
+        show_default="$AWS_ENDPOINT_URL, or the embedded store",
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="The job: the folders under incoming/, such as st7/2026-11-20.")]
+Port = Annotated[int, typer.Option(help="The port of the embedded S3 endpoint; 0 takes a free one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
+JobName = Annotated[
+    str, typer.Argument(metavar="JOB", help="The job: its folders under incoming/, such as st7/2026-11-20.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"trapline {__version__}\n")
+        raise typer.Exit
 
 
 @app.callback()
-def _options(debug: Debug = False) -> None:
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
     if debug:
         os.environ["TRAPLINE_DEBUG"] = "1"
 
@@ -52,13 +86,16 @@ def up(
     data: Data = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
-    port: Annotated[int, typer.Option(help="The port of the embedded S3 endpoint; 0 takes a free one.")] = 9900,
+    port: Port = 9900,
     json_: Json = False,
 ) -> None:
-    """Serve the project in this folder: the store, the triggers and the engine.
+    """Serve the project in this folder: an S3 store, the triggers and the engine.
 
-    Prints the endpoint, its keys and a line to try. Runs until Ctrl-C; what was under way then is taken up again at
-    the next start. With --json, one line on stdout when ready.
+    Prints the store's address and keys, and one line to try. Images that are then uploaded to incoming/ are read, and
+    what is on them appears under results/. It runs until Ctrl-C; what was under way then is taken up again at the next
+    start. With --json, one line on stdout when it is ready: endpoint, access_key, secret_key, bucket, data, pid.
+
+    Example: trapline up --port 9900
     """
     from trapline.cli.up import serve
 
@@ -66,25 +103,34 @@ def up(
 
 
 @app.command()
-def demo(
-    project: Project = Path(),
-    data: Data = None,
-    port: Annotated[int, typer.Option(help="The port of the S3 endpoint; 0 takes a free one.")] = 0,
-) -> None:
-    """Do the main job once on the sample night: start a store and an engine, upload over S3, show what was found.
+def demo(project: Project = Path(), data: DemoData = None, port: Port = 0) -> None:
+    """See the main job done once, on a sample night from a light trap.
 
-    Exit code 0 only if every expected result is there. Ctrl-C at any moment leaves nothing running; run it again and
-    it goes on where it was.
+    Starts an S3 store and an engine of its own, uploads 28 images over S3, shows how they go through, and ends with a
+    table of what was found. Needs no project and no keys. Exit code 0 only if every expected result is there. Ctrl-C
+    at any moment leaves nothing running; run it again and it goes on where it was.
+
+    Example: trapline demo
     """
-    from trapline.cli.demo import run_demo
+    with saying("Stopped; nothing is left running. Run it again and it goes on."):
+        from trapline.cli.demo import run_demo
 
-    run_demo(project, data, port)
+        run_demo(project, data, port)
 
 
 @app.command()
 def submit(
-    what: Annotated[Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A job manifest (.json), or a folder of images.")],
-    job: Annotated[str | None, typer.Option("--job", help="The job's name, such as st7/2026-11-20.", show_default="from the folder's name")] = None,
+    what: Annotated[
+        Path, typer.Argument(metavar="FOLDER|MANIFEST", help="A folder of images, or a job manifest (.json).")
+    ],
+    job: Annotated[
+        str | None,
+        typer.Option(
+            "--job",
+            help="The job's name, such as st7/2026-11-20.",
+            show_default="the folder's last two names, or the manifest's projectId/jobId",
+        ),
+    ] = None,
     follow: Annotated[bool, typer.Option(help="Show progress until the job is finished.")] = True,
     project: Project = Path(),
     data: Data = None,
@@ -92,10 +138,16 @@ def submit(
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Upload a folder of images (and `_DONE`), or a job manifest, and follow the job to its end.
+    """Upload a folder of images, or a job manifest, and follow the job to its end.
 
-    A running engine is needed (`trapline up`, here or anywhere on the same bucket). Files that are there already with
-    the same content are not sent again. Exit code 0: all done; 3: the job ended with failures.
+    A folder goes to incoming/JOB/, its subfolders kept; a list of checksums (`_DONE`) goes last, so that nothing can
+    be missed. Files that are there already with the same content are not sent again. An engine must run: `trapline up`
+    in another terminal. Ctrl-C stops the upload or the following, never the engine.
+
+    Exit code 0: every image is done; 3: the job ended with failures (PARTIAL or FAILED); 4: it is cancelled;
+    1 or 2: it could not be sent. With --json the job's last status is printed on stdout.
+
+    Example: trapline submit /media/card/DCIM --job st7/2026-11-20
     """
     from trapline.cli.submit import submit as run_submit
 
@@ -104,15 +156,23 @@ def submit(
 
 @app.command()
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="The job; none: all jobs.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep showing it until the job is finished (or Ctrl-C).")] = False,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One job in full; without it, all jobs.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep showing it until the job is finished, or Ctrl-C.")
+    ] = False,
     project: Project = Path(),
     data: Data = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Show how far jobs are: state, counts per stage, rate, time left, failures and what to do about them."""
+    """Show how far jobs are: all of them in a line each, or one in full.
+
+    In full: images per stage, rate and time left, failures by code and what to do about them, files that were ignored
+    or never came, when an open job closes, and where its results are. Works also while no engine runs.
+
+    Example: trapline status st7/2026-11-20 --watch
+    """
     from trapline.cli.status import show
 
     show(find_place(project, data, bucket, endpoint), job, watch=watch, as_json=json_)
@@ -121,14 +181,20 @@ def status(
 @app.command()
 def results(
     job: JobName,
-    to: Annotated[Path | None, typer.Option("--to", help="Copy the newest results into this folder.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Copy the files of the newest results here.")] = None,
     project: Project = Path(),
     data: Data = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Show a job's newest results: what was found, how sure, and where the files are. With --to, copy them."""
+    """Show a job's newest results: what was found, how often, what failed, and where the files are.
+
+    With --to, the files are copied and checked: results.jsonl (everything, an image a line), observations.csv (a row
+    for each thing found) and summary.json.
+
+    Example: trapline results st7/2026-11-20 --to night
+    """
     from trapline.cli.results import results as run_results
 
     run_results(find_place(project, data, bucket, endpoint), job, to, as_json=json_)
@@ -136,14 +202,22 @@ def results(
 
 @app.command()
 def retry(
-    what: Annotated[str, typer.Argument(metavar="JOB|KEY", help="A job, or one image's key such as incoming/st7/…/a.jpg.")],
+    what: Annotated[
+        str, typer.Argument(metavar="JOB|KEY", help="A job, or one image's key such as incoming/st7/2026-11-20/a.jpg.")
+    ],
     project: Project = Path(),
     data: Data = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Try what failed again: delete the dead letters of a job, or of one image."""
+    """Try what failed again: everything of a job, or one image.
+
+    Do first what `trapline status JOB` or `trapline explain KEY` says about the failure. The same as deleting the
+    objects under failed/ with an S3 client.
+
+    Example: trapline retry st7/2026-11-20
+    """
     from trapline.cli.steer import retry as run_retry
 
     run_retry(find_place(project, data, bucket, endpoint), what, as_json=json_)
@@ -151,17 +225,38 @@ def retry(
 
 @app.command()
 def cancel(
-    job: JobName, project: Project = Path(), data: Data = None, bucket: Bucket = None, endpoint: Endpoint = None, json_: Json = False
+    job: JobName,
+    project: Project = Path(),
+    data: Data = None,
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    json_: Json = False,
 ) -> None:
-    """Cancel a job: writes `_CANCEL` into its folder. Deleting that object lets the job go on."""
+    """Cancel a job: what has not begun is not begun; what is done stays.
+
+    Puts an object `_CANCEL` into the job's folder. Delete that object with an S3 client, and the job goes on.
+
+    Example: trapline cancel st7/2026-11-20
+    """
     from trapline.cli.steer import cancel as run_cancel
 
     run_cancel(find_place(project, data, bucket, endpoint), job, as_json=json_)
 
 
 @app.command()
-def sweep(project: Project = Path(), data: Data = None, bucket: Bucket = None, endpoint: Endpoint = None, json_: Json = False) -> None:
-    """Ask the engine to look over the whole bucket now, instead of at its next turn."""
+def sweep(
+    project: Project = Path(),
+    data: Data = None,
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    json_: Json = False,
+) -> None:
+    """Ask the engine to look over the whole bucket now, instead of at its next turn.
+
+    For a store that tells nobody of uploads, or when something seems to have been overlooked. Does no harm.
+
+    Example: trapline sweep
+    """
     from trapline.cli.steer import sweep as run_sweep
 
     run_sweep(find_place(project, data, bucket, endpoint), as_json=json_)
@@ -169,14 +264,23 @@ def sweep(project: Project = Path(), data: Data = None, bucket: Bucket = None, e
 
 @app.command()
 def explain(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="An image's key (incoming/…), its path under incoming/, or a unique end of it.")],
+    key: Annotated[
+        str,
+        typer.Argument(metavar="KEY", help="An image's key (incoming/…), or an end of it that no other image has."),
+    ],
     project: Project = Path(),
     data: Data = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Tell everything that happened to one image: when it was seen, each stage's attempts, model and result, or why it failed."""
+    """Tell everything that happened to one image.
+
+    When it was seen and by what; each stage with its attempts, times, function, model and record; what was found; or
+    why it failed, was ignored or never came, and what to do about it.
+
+    Example: trapline explain IMG_0042.JPG
+    """
     from trapline.cli.explain import explain as run_explain
 
     run_explain(find_place(project, data, bucket, endpoint), key, as_json=json_)
@@ -187,7 +291,12 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; it must be absent or empty.")],
     json_: Json = False,
 ) -> None:
-    """Make a project of your own that runs as it is: the sample pipeline, its functions, models and a sample night."""
+    """Make a project of your own, that runs as it is: the sample pipeline, its functions, models and a sample night.
+
+    Change pipeline.yaml and functions/ there; `trapline up` in that folder serves it.
+
+    Example: trapline init my-traps
+    """
     from trapline.cli.steer import init as run_init
 
     run_init(folder, as_json=json_)
@@ -195,22 +304,22 @@ def init(
 
 def run() -> None:
     """Run the command line; an error is one line with a remedy, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app(standalone_mode=True)
-    except TraplineError as error:
-        if os.environ.get("TRAPLINE_DEBUG"):
-            raise
-        print(f"trapline: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2 if isinstance(error, ConfigError | KeyUnusable) else 1) from None
+        app()
     except BrokenPipeError:
         os._exit(0)  # the reader of a pipe has gone
-    except OSError as error:
+    except Exception as error:
         if os.environ.get("TRAPLINE_DEBUG"):
             raise
-        print(f"trapline: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(1) from None
+        sys.stderr.write(f"trapline: {_worded(error)}\n")
+        raise SystemExit(2 if isinstance(error, ConfigError | KeyUnusable | ManifestError) else 1) from None
 
 
-def place_of(project: Path, data: Path | None) -> Place:
-    """The embedded place of a project, whatever the environment says."""
-    return find_place(project, data, None, None)
+def _worded(error: Exception) -> str:
+    if isinstance(error, TraplineError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return f"This should not have happened: {type(error).__name__}: {error}. `trapline --debug …` shows where."

@@ -12,9 +12,10 @@ import logging
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from trapline.cli.place import Place, shared
 from trapline.cli.seeding import seed_models
@@ -33,6 +34,8 @@ from trapline.store.base import Store
 from trapline.store.open import open_store, settings_from
 
 log = logging.getLogger("trapline.engine")
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -56,32 +59,38 @@ class Engine:
                 check_importable(self.place.pipeline.folder, function)
         self._take_lock()
         try:
-            store, config = await asyncio.to_thread(self._open)
+            store, config = await _whole(self._open)
             self._store = store
-            await asyncio.to_thread(seed_models, self.place.pipeline, store)
+            await _whole(lambda: seed_models(self.place.pipeline, store))
             await self._dispatch(store, config)
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Take everything down. What was under way is found again in the bucket at the next start."""
-        for trigger in self._triggers:
+        """Take everything down, once. What was under way is found again in the bucket at the next start."""
+        triggers, self._triggers = self._triggers, []
+        for trigger in triggers:
             await asyncio.to_thread(trigger.stop)
-        self._triggers = []
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             if self.dispatcher is not None:
                 with contextlib.suppress(StoreError, SurroundingsError):
                     await self.dispatcher.stop_cleanly()
-        if isinstance(self._store, EmbeddedStore):
-            await asyncio.to_thread(self._store.close)
-        if self._threads is not None:
-            self._threads.close()
-        if self._rclone is not None:
-            await asyncio.to_thread(self._rclone.stop)
+        await self._close()
         self._release_lock()
+
+    async def _close(self) -> None:
+        store, threads, rclone = self._store, self._threads, self._rclone
+        self._store = self._threads = self._rclone = None
+        if isinstance(store, EmbeddedStore):
+            await asyncio.to_thread(store.close)
+        if threads is not None:
+            threads.close()
+        if rclone is not None:
+            await asyncio.to_thread(rclone.stop)
 
     async def failed(self) -> None:
         """Waits for as long as the dispatcher works; raises what ended it."""
@@ -138,7 +147,12 @@ class Engine:
             store: Store = open_store(settings_from(place.bucket, endpoint=place.endpoint))
             next(iter(store.list(place.layout.prefix("control"))), None)  # wrong credentials or no bucket: said now
             config = WorkerConfig(
-                project=place.pipeline.folder, cache=cache, store="s3", bucket=place.bucket, endpoint=place.endpoint, threads=threads
+                project=place.pipeline.folder,
+                cache=cache,
+                store="s3",
+                bucket=place.bucket,
+                endpoint=place.endpoint,
+                threads=threads,
             )
             return store, config
         self._rclone = Rclone(place.data, port=self._port)
@@ -207,6 +221,16 @@ class Engine:
         trigger: Trigger = _trigger_module(self.place.pipeline.folder, name).open_trigger(context, **(options or {}))
         trigger.start()
         self._triggers.append(trigger)
+
+
+async def _whole(work: Callable[[], T]) -> T:
+    """Run in a thread, to its end even when cancelled: what it starts must be known before it can be stopped."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _trigger_module(project: Path, name: str) -> Any:

@@ -15,7 +15,7 @@ from trapline.pipeline.load import Pipeline, load_pipeline
 from trapline.store.base import Store
 from trapline.store.folder import FolderStore
 from trapline.store.open import open_store, settings_from
-from trapline.store.s3 import S3Settings
+from trapline.store.s3 import S3Settings, S3Store
 
 SHARED = ("incoming", "jobs", "control/requests")  # what other programs than the engine write to
 
@@ -45,7 +45,7 @@ class Place:
         if not self.folder.is_dir():
             raise SurroundingsError(
                 f"There is no bucket {self.bucket!r} in {self.data}.",
-                remedy="Start the engine with `trapline up` in the project's folder, or name the data folder with --data.",
+                remedy="Start the engine with `trapline up` in the project's folder, or name another with --data.",
             )
         scratch = self.data / "engine" / "scratch"
         return FolderStore(self.folder, scratch, shared=shared(self.layout))
@@ -56,7 +56,9 @@ class Place:
             return settings_from(self.bucket, endpoint=self.endpoint)
         served = self.served()
         if served is None:
-            raise SurroundingsError(f"No engine serves {self.data}.", remedy="Start one with `trapline up`, in another terminal.")
+            raise SurroundingsError(
+                f"No engine serves {self.data}.", remedy="Start one with `trapline up`, in another terminal."
+            )
         keys = credentials(self.data / "engine" / "credentials.json")
         return S3Settings(
             bucket=self.bucket,
@@ -77,6 +79,16 @@ class Place:
         return told
 
 
+def s3_client(place: Place) -> S3Store:
+    """A client of the bucket over S3. Raises `SurroundingsError` when no engine serves it."""
+    return open_store(place.s3())
+
+
+def writer(place: Place) -> Store:
+    """For the small writes of commands: over S3 where that is served, so that S3 clients see them at once."""
+    return s3_client(place) if place.endpoint is None and place.served() is not None else place.store()
+
+
 def shared(layout: Layout) -> tuple[str, ...]:
     """The prefixes of a folder that programs other than the engine write to."""
     return tuple(f"{layout.root}{prefix}".rstrip("/") for prefix in (layout.incoming, layout.jobs))
@@ -90,5 +102,15 @@ def find_place(project: Path, data: Path | None, bucket: str | None, endpoint: s
         spec = pipeline.spec.model_copy(update={"bucket": chosen})
         pipeline = Pipeline(pipeline.folder, spec, pipeline.stages)
     outside = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    folder = (data or Path(os.environ.get("TRAPLINE_DATA", "trapline-data"))).expanduser()
-    return Place(pipeline, folder if folder.is_absolute() else (Path.cwd() / folder), chosen, outside or None)
+    folder = data or Path(os.environ.get("TRAPLINE_DATA", "trapline-data"))
+    return Place(pipeline, _absolute(folder), chosen, outside or None)
+
+
+def embedded_place(project: Path, data: Path) -> Place:
+    """The embedded store of a project in a data folder, whatever the environment says. Raises `ConfigError`."""
+    pipeline = load_pipeline(project)
+    return Place(pipeline, _absolute(data), pipeline.spec.bucket, None)
+
+
+def _absolute(folder: Path) -> Path:
+    return Path.cwd() / folder.expanduser()

@@ -21,7 +21,13 @@ def seed_models(pipeline: Pipeline, store: Store) -> list[str]:
         data = _file(folder, card)
         if not _in_force(store, pipeline.layout.model_current(name)):
             _check(folder)
-            _put(store, pipeline, name, str(card["version"]), {"model.yaml": (folder / "model.yaml").read_bytes(), str(card["file"]): data})
+            _put(
+                store,
+                pipeline,
+                name,
+                str(card["version"]),
+                {"model.yaml": (folder / "model.yaml").read_bytes(), str(card["file"]): data},
+            )
             seeded.append(name)
     return seeded
 
@@ -37,19 +43,23 @@ def _card(folder: Path) -> dict[str, Any]:
         card = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
         return {key: card[key] for key in ("version", "file", "sha256")}
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{_where(folder)}: the card cannot be read: {error}.", remedy="See docs/reference/function.md.") from None
+        raise ConfigError(
+            f"{_where(folder)}: the card cannot be read: {error}.", remedy="See docs/reference/function.md."
+        ) from None
 
 
 def _file(folder: Path, card: dict[str, Any]) -> bytes:
     path = folder / str(card["file"])
     if not path.is_file():
-        raise ConfigError(f"{_where(folder)}: there is no {card['file']}.", remedy="Copy the model's file beside its card.")
+        raise ConfigError(
+            f"{_where(folder)}: there is no {card['file']}.", remedy="Copy the model's file beside its card."
+        )
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != card["sha256"]:
         raise ConfigError(
             f"{_where(folder)}: {card['file']} has sha256 {found[:16]}…, the card says {str(card['sha256'])[:16]}….",
-            remedy="Put back the file that belongs to this card, or give the new model a card and a version of its own.",
+            remedy="Put back the file that belongs to this card, or give the new model its own card and version.",
         )
     return data
 

@@ -62,7 +62,8 @@ def tell(told: dict[str, Any], place: Place, as_json: bool) -> None:
         console.print(f"  access key  {told['access_key']}\n  secret key  {told['secret_key']}")
     console.print(f"  bucket      {told['bucket']}")
     if place.endpoint is None:
-        console.print(f"  folder      {escape(str(place.folder / place.layout.prefix('incoming')))}  (a file manager's copy works too)")
+        folder = escape(str(place.folder / place.layout.prefix("incoming")))
+        console.print(f"  folder      {folder}  (a file manager's copy works too)")
     console.print("\nTry it:")
     console.print(f"  {escape(mc_line(told, place))}")
     console.print("Then `trapline status --watch` in another terminal. Ctrl-C stops the engine; nothing is lost.")
@@ -75,13 +76,13 @@ def mc_line(told: dict[str, Any], place: Place) -> str:
     return f"mc alias set trap {told['endpoint']} {keys} && mc cp --recursive PHOTOS/ {target}"
 
 
-def log_to(folder: Path) -> None:
+def log_to(folder: Path, shown_from: int = logging.WARNING) -> None:
     """Warnings to stderr, everything to a file in the data folder. One line an event."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     shown = logging.StreamHandler()
-    shown.setLevel(logging.WARNING)
+    shown.setLevel(shown_from)
     shown.setFormatter(form)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -133,9 +133,13 @@ class Dispatcher:
         task.add_done_callback(self._tickets.discard)
 
     async def _run_ticket(self, ticket: Ticket, fetching: bool) -> None:
-        await self._inflight.before(ticket)
+        outcome = Outcome(ticket=ticket.id)  # nothing ran: its images are owed as before
         try:
+            await self._inflight.before(ticket)
             outcome = await self.world.executor.run(ticket)
+        except (StoreError, SurroundingsError) as error:
+            log.warning("event=ticket.not_run ticket=%s error=%s", ticket.id, error)
+            await asyncio.sleep(1.0)
         finally:
             self._fetching -= 1 if fetching else 0
             self._imaging -= 0 if fetching else 1

@@ -1,0 +1,1 @@
+"""The engine under a simulated world, with faults chosen by a seed."""

@@ -1,0 +1,224 @@
+"""`trapline results`: what was found in a job, and how to get the files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shlex
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from trapline.cli import jobs, words
+from trapline.cli.place import Place
+from trapline.errors import CODES, NotFound, StoreError, SurroundingsError, TraplineError
+from trapline.records import FileRef, Summary
+from trapline.store.base import Store
+
+SCORED = 64 * 2**20  # bytes of results.jsonl up to which mean scores are taken
+TRIES = 3  # a provisional revision may be replaced while it is copied
+
+
+def results(place: Place, job: str, to: Path | None, *, as_json: bool) -> None:
+    """Show a job's newest results; with `to`, copy them there."""
+    store = place.store()
+    name = jobs.known_job(place, store, job)
+    summary = _summary(place, store, name)
+    if to is not None:
+        summary = _copy(place, store, summary, to)
+    if as_json:
+        words.emit({**json.loads(summary.dump()), "copied_to": str(to.absolute()) if to else None})
+        return
+    out = words.console()
+    show_found(out, place, summary)
+    if to is not None:
+        words.say(out, f"Copied {words.plural(len(summary.files) + 1, 'file')} to {to}.")
+        return
+    words.say(out)
+    words.say(out, "Copy them with any of:")
+    for line in copy_lines(place, summary):
+        words.say(out, f"  {line}")
+
+
+def _summary(place: Place, store: Store, job: str) -> Summary:
+    summary = jobs.summary_of(store, place.layout, job)
+    if summary is None:
+        status = jobs.status_of(store, place.layout, job)
+        state = f"it is {status.state}" if status else "no engine has looked at it"
+        raise TraplineError(f"{words.safe(job)} has no results yet: {state}.", remedy=f"See `trapline status {job}`.")
+    return summary
+
+
+# -- showing
+
+
+def show_found(out: Console, place: Place, summary: Summary) -> None:
+    """A table of what was found, the failures, and where the files are."""
+    final = "final" if summary.final else "provisional: the job is still open"
+    words.say(out, f"{words.safe(summary.job)}: {summary.state}, revision {summary.revision} ({final})", style="bold")
+    found = summary.results
+    if isinstance(found.get("labels"), Mapping):
+        out.print(_labels(found, _scores(place, summary)))
+    _counts(out, summary)
+    _failures(out, summary)
+    words.say(out, f"Results: {where(place, summary.folder)}")
+    if place.endpoint is None:
+        words.say(out, f"  over S3: s3://{place.bucket}/{summary.folder}")
+    files = [f"{file.name} ({words.size(file.size)})" for file in summary.files]
+    words.say(out, f"  {', '.join([*files, 'summary.json'])}")
+
+
+def where(place: Place, key: str) -> str:
+    """Where a key is, for people: a path of this machine, or an address."""
+    return str(place.folder / key) if place.endpoint is None else f"s3://{place.bucket}/{key}"
+
+
+def _labels(found: Mapping[str, Any], scores: Mapping[str, float]) -> Table:
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    table.add_column("found")
+    table.add_column("count", justify="right")
+    if scores:
+        table.add_column("mean score", justify="right")
+    for label, count in found["labels"].items():
+        score = [f"{scores[label]:.2f}" if label in scores else ""] if scores else []
+        table.add_row(words.safe(str(label)) or "(no label)", f"{count:,}", *score)
+    if isinstance(total := found.get("detections"), int):
+        table.add_section()
+        table.add_row("all", f"{total:,}", *([""] if scores else []))
+    return table
+
+
+def _scores(place: Place, summary: Summary) -> dict[str, float]:
+    """The mean score of each label, by the lossless file; none where that is large or of another shape."""
+    file = next((f for f in summary.files if f.name == "results.jsonl" and f.size <= SCORED), None)
+    sums: dict[str, list[float]] = defaultdict(list)
+    with suppress(StoreError, ValueError, TypeError, AttributeError, KeyError):
+        for line in place.store().get(file.key).data.splitlines() if file else ():
+            for detection in json.loads(line).get("detections") or ():
+                label, score = best_label(detection)
+                sums[label].append(score)
+    return {label: sum(values) / len(values) for label, values in sums.items()}
+
+
+def best_label(detection: Mapping[str, Any]) -> tuple[str, float]:
+    """A detection's most probable label, with its score."""
+    named = detection.get("classifications") or ()
+    best = max(named, key=lambda entry: entry["score"], default=None)
+    return (
+        (best["label"], best["score"])
+        if best
+        else (str(detection.get("label") or ""), float(detection.get("confidence") or 0))
+    )
+
+
+def _counts(out: Console, summary: Summary) -> None:
+    told = summary.results.get("images")
+    counts: Mapping[str, Any] = told if isinstance(told, Mapping) else summary.images
+    parts = [f"{counts.get('total', 0)} images"]
+    parts += [f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if name != "total" and n]
+    words.say(out, ", ".join(parts))
+    if summary.not_received_count:
+        named = ", ".join(words.safe(rel) for rel in summary.not_received[:3])
+        words.say(out, f"{summary.not_received_count} not received: {named}")
+    if summary.ignored_count:
+        named = ", ".join(words.safe(entry["rel"]) for entry in summary.ignored[:3])
+        words.say(out, f"{summary.ignored_count} ignored: {named}")
+
+
+def _failures(out: Console, summary: Summary) -> None:
+    for code, count in summary.failures_by_code.items():
+        words.say(out, f"{count} failed, {code}: {CODES[code].meaning if code in CODES else ''}", style="red")
+        names = [words.safe(f["rel"]) for f in summary.failures if f.get("code") == code][:3]
+        if names:
+            words.say(out, f"  {', '.join(names)}{' …' if count > len(names) else ''}")
+        if code in CODES:
+            words.say(out, f"  {CODES[code].remedy}")
+
+
+# -- copying
+
+
+def copy_lines(place: Place, summary: Summary, target: str = "results/") -> list[str]:
+    """Lines to type that copy the newest revision's files."""
+    source = shlex.quote(f"{place.bucket}/{summary.folder}")
+    endpoint = place.endpoint or (place.served() or {}).get("endpoint")
+    address = f" --endpoint-url {endpoint}" if endpoint else ""
+    aws = f"aws{address} s3 cp --recursive {shlex.quote(f's3://{place.bucket}/{summary.folder}')} {target}"
+    return [
+        f"trapline results {shlex.quote(summary.job)} --to {target}",
+        f"mc cp --recursive trap/{source} {target}",
+        aws,
+    ]
+
+
+def _copy(place: Place, store: Store, summary: Summary, to: Path) -> Summary:
+    """Copy a revision whole; a provisional one that was replaced meanwhile is left for the next."""
+    for _ in range(TRIES):
+        try:
+            _copy_once(store, summary, to)
+            return summary
+        except NotFound:
+            summary = _summary(place, store, summary.job)
+    raise TraplineError(
+        f"The results of {summary.job} change faster than they can be copied.",
+        remedy="Try again when the job is closed.",
+    )
+
+
+def _copy_once(store: Store, summary: Summary, to: Path) -> None:
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for file in summary.files:
+            _copy_file(store, file, _inside(to, file.name))
+        _write(_inside(to, "summary.json"), summary.dump())
+    except OSError as error:
+        raise SurroundingsError(
+            f"{error.filename or to} cannot be written: {error.strerror}.", remedy="Name another folder with --to."
+        ) from None
+
+
+def _inside(to: Path, name: str) -> Path:
+    """Where a file goes: never outside of `to`, not through a symbolic link either."""
+    parts = PurePosixPath(name).parts
+    target = to.joinpath(*parts)
+    safe = parts and not PurePosixPath(name).is_absolute() and ".." not in parts
+    if not safe or not target.parent.resolve().is_relative_to(to.resolve()):
+        raise TraplineError(
+            f"The summary names a file {name!r} that would lie outside of {to}.", remedy="Nothing was copied there."
+        )
+    return target
+
+
+def _copy_file(store: Store, file: FileRef, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, temporary = hashlib.sha256(), _beside(target)
+    try:
+        with store.open(file.key) as source, temporary.open("xb") as sink:
+            while piece := source.read(1 << 20):
+                digest.update(piece)
+                sink.write(piece)
+        if digest.hexdigest() != file.sha256:
+            raise TraplineError(
+                f"{file.key} is not what the summary says (sha256).",
+                remedy="Try again; if it stays so, `trapline retry` the job.",
+            )
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(target: Path, data: bytes) -> None:
+    temporary = _beside(target)
+    temporary.write_bytes(data)
+    temporary.replace(target)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}")
