@@ -17,18 +17,19 @@ from typing import Any
 from rich.console import Console
 
 from trapline.cli import jobs, words
+from trapline.cli.done import DoneMark
 from trapline.cli.engine import Engine
 from trapline.cli.follow import Display, display
 from trapline.cli.interrupt import Interrupted, listen
 from trapline.cli.place import Place, embedded_place, s3_client
 from trapline.cli.results import show_found
-from trapline.cli.submit import Ended, mark_done, tell_upload, what_is_there
+from trapline.cli.submit import tell_upload, what_is_there
 from trapline.cli.up import log_to
 from trapline.cli.upload import Found, Upload, find_files
 from trapline.embedded.credentials import credentials
 from trapline.embedded.rclone import HOST, PORT
 from trapline.errors import ConfigError, NotFound, TraplineError
-from trapline.records import Summary
+from trapline.records import Status, Summary
 from trapline.store.base import Store
 from trapline.store.folder import LIMITS
 from trapline.template import template_root
@@ -79,7 +80,7 @@ class _Demo:
         self._engine = Engine(place, port)
         self._stop = asyncio.Event()
         self._upload: Upload | None = None
-        self._sent = 0  # files
+        self._was_final = False
 
     async def run(self, expected: Path) -> list[str] | None:
         """Returns what is not as expected; None after Ctrl-C. Whatever happens, nothing is left running."""
@@ -120,16 +121,16 @@ class _Demo:
         there = await asyncio.to_thread(what_is_there, self._place, reader, JOB)
         upload = self._upload = Upload(sender, there, layout, JOB, self._found.files)
         upload.start()
-        ended: Ended | None = None
+        mark: DoneMark | None = None
+        self._was_final = _over(jobs.status_of(reader, layout, JOB))
         ways_out = [asyncio.ensure_future(self._engine.failed()), asyncio.ensure_future(self._stop.wait())]
         while not await _first(ways_out):
             tell_upload(shown, upload.sent, self._found)
-            if ended is None and upload.over:
-                ended = await asyncio.to_thread(mark_done, self._place, sender, reader, JOB, upload.sent)
-                self._sent = upload.sent.files
+            if mark is None and upload.over:
+                mark = await asyncio.to_thread(DoneMark, self._place, sender, reader, JOB, upload.sent)
             status = jobs.status_of(reader, layout, JOB)
             shown.status(status)
-            if ended is not None and status is not None and ended(status):
+            if mark is not None and status is not None and mark.answered_by(status):
                 return True
         return False
 
@@ -139,7 +140,7 @@ class _Demo:
         if summary is None:
             return ["there are no results"]
         words.say(self._out)
-        if not self._sent:
+        if self._was_final:
             words.say(self._out, "Everything was already there: nothing was sent, nothing ran again.")
         show_found(self._out, self._place, summary)
         truth = json.loads(expected.read_text("utf-8"))["files"]
@@ -148,6 +149,10 @@ class _Demo:
             self._out, f"(The {bad} failures belong to the sample night: one image is cut off, one is a text file.)"
         )
         return list(compare(store, summary, truth))
+
+
+def _over(status: Status | None) -> bool:
+    return status is not None and jobs.is_final(status)
 
 
 async def _first(ways_out: Sequence[asyncio.Future[Any]]) -> bool:

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,19 @@ from typing import Any
 from rich.console import Console
 
 from trapline.cli import jobs, words
+from trapline.cli.done import DoneMark, Ended, notify_far_engine
 from trapline.cli.follow import Display, display, follow
 from trapline.cli.interrupt import saying
-from trapline.cli.place import Place, s3_client, writer
+from trapline.cli.place import Place, s3_client
 from trapline.cli.results import show_found
-from trapline.cli.steer import ask
-from trapline.cli.upload import Found, Sent, There, Upload, done_body, find_files
+from trapline.cli.upload import Found, Sent, There, Upload, find_files
 from trapline.errors import ConfigError, ManifestError
-from trapline.keys import CANCEL, DONE, Layout
+from trapline.keys import CANCEL, Layout
 from trapline.records import Status, read_manifest
 from trapline.store.base import Store
 
 EXIT_FAILED, EXIT_CANCELLED = 3, 4
 UNCHANGED_AFTER = 10.0  # seconds in which an engine would have taken up a changed manifest
-
-Ended = Callable[[Status], bool]
 
 
 def submit(place: Place, what: Path, job: str | None, *, follow: bool, as_json: bool) -> None:
@@ -98,9 +95,9 @@ def _send_folder(place: Place, folder: Path, job: str | None, out: Console) -> t
     with saying("Stopped. Run it again and it goes on; what was sent is not sent again."):
         with display(out, name) as shown:
             sent = _send(Upload(sender, there, layout, name, found.files), found, shown)
-        answered = mark_done(place, sender, reader, name, sent)
+        mark = DoneMark(place, sender, reader, name, sent)
     _tell_sent(out, sent, found)
-    return name, answered, {"sent": sent.files, "already_there": sent.already, "left_out": dict(found.left_out)}
+    return name, mark.answered_by, {"sent": sent.files, "already_there": sent.already, "left_out": dict(found.left_out)}
 
 
 def job_of_folder(folder: Path, layout: Layout) -> str:
@@ -150,39 +147,6 @@ def _send(upload: Upload, found: Found, shown: Display) -> Sent:
 def tell_upload(shown: Display, sent: Sent, found: Found) -> None:
     """Bring the display up to date."""
     shown.upload(sent.size, found.size, f"{sent.already} there" if sent.already else "")
-
-
-def mark_done(place: Place, sender: Store, reader: Store, job: str, sent: Sent) -> Ended:
-    """Write `_DONE`, unless the one that is there says the same and nothing is new. Returns when the job has ended."""
-    layout, store = place.layout, reader
-    key, body = layout.marker(job, DONE), done_body(sent.sums)
-    status = jobs.status_of(store, layout, job)
-    finished = status is not None and status.closed
-    if sent.files or jobs.read_bytes(store, key) != body or not (finished or not answers(store, layout, job)):
-        sender.put(key, body, content_type="text/plain; charset=utf-8")
-        notify_far_engine(place, job)
-
-    def ended(status: Status) -> bool:
-        if status.state == "CANCELLED":
-            return jobs.cancelled(store, layout, job)
-        return jobs.is_final(status) and (answers(store, layout, job) or not status.closed)
-
-    return ended
-
-
-def answers(store: Store, layout: Layout, job: str) -> bool:
-    """Whether the newest final results answer the `_DONE` that stands there now."""
-    marker = jobs.head(store, layout.marker(job, DONE))
-    if marker is None:
-        return False
-    summary, control = jobs.summary_of(store, layout, job), jobs.control_of(store, layout, job)
-    return marker.etag in (summary.done_answered if summary else "", control.answered if control else "")
-
-
-def notify_far_engine(place: Place, job: str) -> None:
-    """An engine elsewhere may get no events from its store: it is asked to look."""
-    if place.endpoint is not None:
-        ask(writer(place), place.layout, "sweep", job=job)
 
 
 def _tell_sent(out: Console, sent: Sent, found: Found) -> None:

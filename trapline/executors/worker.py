@@ -31,7 +31,7 @@ def main(fd: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     connection = Connection(socket.socket(fileno=fd).detach())
     config = WorkerConfig.model_validate_json(connection.recv_bytes())
-    os.environ["TRAPLINE_ONNX_THREADS"] = str(config.threads)
+    os.environ["TRAPLINE_MODEL_THREADS"] = str(config.threads)
     store = open_configured(config)
     runtime = open_runtime(config, store)
     connection.send_bytes(b"ready")
