@@ -356,6 +356,26 @@ def test_a_notification_that_fails_is_tried_again_and_never_changes_the_jobs_sta
     assert len(case.TOLD) == 1 and read(world.store, f"receipts/{JOB}/{receipts(world.store)[0]}")["attempts"] == 4
 
 
+def test_a_compile_that_fails_for_good_tells_the_client_and_is_retried_when_its_dead_letter_is_deleted(case: Any) -> None:
+    async def scenario(world: Simulated) -> Any:
+        case.COMPILE_FAILS[0] = 3
+        night(world, a="moth")
+        world.put(image("_DONE"))
+        await asyncio.sleep(3)
+        case.COMPILE_FAILS[0] = 3
+        await asyncio.sleep(120)
+        failed = summary(world.store)
+        world.delete(f"failed/compile/{JOB}.json")
+        await asyncio.sleep(60)
+        return failed
+
+    world = Simulated(PROJECT)
+    failed = world.play(scenario)
+    assert failed["state"] == "FAILED" and failed["results"]["failure"]["code"] == "compile_failed"
+    assert status(world.store)["state"] == "SUCCEEDED" == summary(world.store)["state"]
+    assert len(case.TOLD) == 2
+
+
 def test_a_manifest_brings_its_images_and_closes_when_each_is_accounted_for(case: Any) -> None:
     async def scenario(world: Simulated) -> None:
         world.put("incoming/ecos/j1/here.jpg", b"beetle")

@@ -89,7 +89,7 @@ def up(
     port: Port = 9900,
     json_: Json = False,
 ) -> None:
-    """Serve the project in this folder: an S3 store, the triggers and the engine.
+    """Serve this project: an S3 store, the triggers, the engine.
 
     Prints the store's address and keys, and one line to try. Images that are then uploaded to incoming/ are read, and
     what is on them appears under results/. It runs until Ctrl-C; what was under way then is taken up again at the next
@@ -138,7 +138,7 @@ def submit(
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Upload a folder of images, or a job manifest, and follow the job to its end.
+    """Upload a folder of images, or a manifest, and follow it.
 
     A folder goes to incoming/JOB/, its subfolders kept; a list of checksums (`_DONE`) goes last, so that nothing can
     be missed. Files that are there already with the same content are not sent again. An engine must run: `trapline up`
@@ -156,7 +156,7 @@ def submit(
 
 @app.command()
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One job in full; without it, all jobs.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="One job in full; without it, all jobs.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep showing it until the job is finished, or Ctrl-C.")
     ] = False,
@@ -166,7 +166,7 @@ def status(
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Show how far jobs are: all of them in a line each, or one in full.
+    """Show how far all jobs are, or one of them in full.
 
     In full: images per stage, rate and time left, failures by code and what to do about them, files that were ignored
     or never came, when an open job closes, and where its results are. Works also while no engine runs.
@@ -188,9 +188,10 @@ def results(
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Show a job's newest results: what was found, how often, what failed, and where the files are.
+    """Show what was found in a job, and copy the files.
 
-    With --to, the files are copied and checked: results.jsonl (everything, an image a line), observations.csv (a row
+    Says how often each label was found and how sure it is, what failed, whether more may come, and where the files
+    are. With --to, they are copied and checked: results.jsonl (everything, an image a line), observations.csv (a row
     for each thing found) and summary.json.
 
     Example: trapline results st7/2026-11-20 --to night
@@ -202,9 +203,7 @@ def results(
 
 @app.command()
 def retry(
-    what: Annotated[
-        str, typer.Argument(metavar="JOB|KEY", help="A job, or one image's key such as incoming/st7/2026-11-20/a.jpg.")
-    ],
+    what: Annotated[str, typer.Argument(metavar="JOB|KEY", help="A job, or one image as `trapline explain` takes it.")],
     project: Project = Path(),
     data: Data = None,
     bucket: Bucket = None,
@@ -232,9 +231,10 @@ def cancel(
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Cancel a job: what has not begun is not begun; what is done stays.
+    """Cancel a job; what is done stays.
 
-    Puts an object `_CANCEL` into the job's folder. Delete that object with an S3 client, and the job goes on.
+    What has not begun is not begun. Puts an object `_CANCEL` into the job's folder. Delete that object with an S3
+    client, and the job goes on.
 
     Example: trapline cancel st7/2026-11-20
     """
@@ -251,7 +251,7 @@ def sweep(
     endpoint: Endpoint = None,
     json_: Json = False,
 ) -> None:
-    """Ask the engine to look over the whole bucket now, instead of at its next turn.
+    """Have the engine look over the whole bucket now.
 
     For a store that tells nobody of uploads, or when something seems to have been overlooked. Does no harm.
 
@@ -291,9 +291,10 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; it must be absent or empty.")],
     json_: Json = False,
 ) -> None:
-    """Make a project of your own, that runs as it is: the sample pipeline, its functions, models and a sample night.
+    """Make a project of your own that runs as it is.
 
-    Change pipeline.yaml and functions/ there; `trapline up` in that folder serves it.
+    Copies the sample pipeline, its functions and models, and a night of images. Change pipeline.yaml and functions/
+    there; `trapline up` in that folder serves it.
 
     Example: trapline init my-traps
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -115,7 +116,7 @@ def _tell(out: Console, place: Place, story: Explanation) -> None:
     if story.received_at or story.trigger:
         _line(out, "first seen", f"{words.moment(story.received_at)}, {_by(story.trigger)}")
     for stage in story.stages if not (story.ignored or story.unusable) else ():
-        _stage(out, place, stage)
+        _stage(out, story, stage)
     _found(out, story)
     if not (story.ignored or story.unusable):
         _line(out, "results", _results(place, story))
@@ -136,9 +137,9 @@ def _object(story: Explanation) -> str:
     return f"{words.size(story.size)}, sha256 {story.sha256[:16]}…{changed}"
 
 
-def _stage(out: Console, place: Place, stage: StageStory) -> None:
+def _stage(out: Console, story: Explanation, stage: StageStory) -> None:
     if stage.outcome == "failed":
-        _failed(out, stage)
+        _failed(out, story, stage)
         return
     _line(out, stage.stage, _outcome(stage))
     for line in _made_with(stage):
@@ -167,13 +168,14 @@ def _made_with(stage: StageStory) -> Iterator[str]:
     yield words.safe(stage.key)
 
 
-def _failed(out: Console, stage: StageStory) -> None:
+def _failed(out: Console, story: Explanation, stage: StageStory) -> None:
     failure: dict[str, Any] = stage.failure or {}
     _line(out, stage.stage, f"failed, {failure.get('code')}: {words.safe(str(failure.get('message')))}", style="red")
     _line(out, "", f"{words.plural(stage.attempts, 'attempt')}, the last {words.moment(stage.at)}")
+    _line(out, "", words.safe(stage.key), style="dim")
     if failure.get("remedy"):
         _line(out, "to do", str(failure["remedy"]))
-    _line(out, "to try again", f"trapline retry, or delete {words.safe(stage.key)}")
+    _line(out, "to try again", f"trapline retry {words.safe(shlex.quote(story.key))}")
 
 
 def _found(out: Console, story: Explanation) -> None:

@@ -119,7 +119,7 @@ def settled(count: StageCount) -> int:
 def summing_up(status: Status, closing: bool = False) -> str:
     """A status in a few words."""
     if is_final(status):
-        return status.message or f"{status.state.capitalize()}."
+        return status.message or f"Finished: {status.state}."
     if status.message:
         return status.message
     if status.images.get("open"):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from trapline.cli.place import Place
 from trapline.cli.words import safe
-from trapline.errors import NotFound, TraplineError
+from trapline.errors import KeyUnusable, NotFound, TraplineError
 from trapline.keys import Layout
 from trapline.records import FINAL_STATES, JobControl, Manifest, Record, Status, Summary, load, read_manifest
 from trapline.store.base import Entry, Store
@@ -96,20 +96,34 @@ def known_job(place: Place, store: Store, name: str) -> str:
 
     Raises `TraplineError`, naming what there is.
     """
-    layout = place.layout
-    job = name.removeprefix(layout.prefix("incoming")).strip("/")
-    if head(store, layout.status_of(job, ".json")) or head(store, layout.control_job(job)):
+    job = plain(place.layout, name)
+    if is_job(store, place.layout, name):
         return job
-    names = job_names(store, layout)
-    if job in names:
-        return job
+    names = job_names(store, place.layout)
     raise TraplineError(f"There is no job {safe(name)!r} in {store.describe()}.", remedy=nearest(job, names, "job"))
+
+
+def plain(layout: Layout, name: str) -> str:
+    """A job's name without `incoming/` and a last `/`."""
+    return name.removeprefix(layout.prefix("incoming")).strip("/")
+
+
+def is_job(store: Store, layout: Layout, name: str) -> bool:
+    """Whether the bucket knows a job of this name."""
+    job = plain(layout, name)
+    try:
+        layout.check_job(job)
+    except KeyUnusable:
+        return False
+    if head(store, layout.status_of(job, ".json")) or head(store, layout.manifest(job)):
+        return True
+    return next(iter(store.list(layout.image(f"{job}/"))), None) is not None or job in job_names(store, layout)
 
 
 def nearest(name: str, have: Iterable[str], thing: str) -> str:
     """The remedy for a name that is not there: what is, closest first."""
     names = list(have)
-    close = difflib.get_close_matches(name, names, n=_NAMED, cutoff=0.5) or [n for n in names if name in n][:_NAMED]
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.7) or [n for n in names if name in n][:_NAMED]
     if close:
         return f"Did you mean {' or '.join(map(safe, close))}?"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

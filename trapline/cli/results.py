@@ -42,7 +42,7 @@ def results(place: Place, job: str, to: Path | None, *, as_json: bool) -> None:
         words.say(out, f"Copied {words.plural(len(summary.files) + 1, 'file')} to {to}.")
         return
     words.say(out)
-    words.say(out, "Copy them with any of:")
+    words.say(out, "Copy them with any of these (`trap` is the alias that `trapline up` prints):")
     for line in copy_lines(place, summary):
         words.say(out, f"  {line}")
 

@@ -84,7 +84,7 @@ def _show_all(place: Place, store: Store, as_json: bool) -> None:
 def _watch_all(place: Place, store: Store, as_json: bool) -> None:
     """Until Ctrl-C: a table that is kept up to date, or a JSON line at every change."""
     before: object = None
-    out = words.console()
+    out = words.console(stderr=as_json)
     with Live(console=out, auto_refresh=False) as live:
         while True:
             found = jobs.statuses(store, place.layout)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from trapline.cli import jobs, words
+from trapline.cli.explain import find
 from trapline.cli.place import Place, writer
 from trapline.errors import TraplineError
 from trapline.keys import CANCEL, Layout
@@ -29,8 +30,8 @@ def ask(
 def retry(place: Place, what: str, *, as_json: bool) -> None:
     """Delete the dead letters of a job, or of one image; each is then tried again."""
     store, layout = place.store(), place.layout
-    rel = _rel_of(what, layout)
-    job = layout.job_of(rel) if rel else jobs.known_job(place, store, what)
+    rel = "" if jobs.is_job(store, layout, what) else find(place, store, what)
+    job = layout.job_of(rel) if rel else jobs.plain(layout, what)
     letters = [key for key in _letters(place.pipeline, store, job, rel) if jobs.head(store, key)]
     if letters:
         write = writer(place)
@@ -38,17 +39,6 @@ def retry(place: Place, what: str, *, as_json: bool) -> None:
             write.delete(key)
         ask(write, layout, "retry", job=job, rel=rel)
     _say_retried(place, rel or job, letters, as_json)
-
-
-def _rel_of(what: str, layout: Layout) -> str:
-    """The image's path under `incoming/` that a key names; empty where it names a job."""
-    meaning = layout.meaning(what)
-    if meaning.kind in ("dead_letter", "record"):
-        return meaning.rel
-    prefix = layout.prefix("incoming")
-    path = what.removeprefix(prefix).strip("/")
-    deep = path.count("/") >= layout.depth
-    return path if deep or (what.startswith(prefix) and not what.endswith("/") and not layout.why_ignored(path)) else ""
 
 
 def _letters(pipeline: Pipeline, store: Store, job: str, rel: str) -> Iterator[str]:
@@ -113,8 +103,10 @@ def sweep(place: Place, *, as_json: bool) -> None:
     if as_json:
         words.emit({"asked": True})
         return
-    words.say(words.console(), "The engine is asked to look over the whole bucket; it begins within 5 seconds.")
-    _warn(place)
+    missing = jobs.engine_missing(place)
+    waits = f"The request waits in the bucket. {missing}"
+    asked = "The engine is asked to look over the whole bucket; it begins within 5 seconds."
+    words.say(words.console(), waits if missing else asked)
 
 
 def init(folder: Path, *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from trapline.cli.place import Place, s3_client
 from trapline.cli.results import show_found
 from trapline.cli.upload import Found, Sent, There, Upload, find_files
 from trapline.errors import ConfigError, ManifestError
-from trapline.keys import CANCEL, Layout
+from trapline.keys import CANCEL, Layout, suffix_of
 from trapline.records import Status, read_manifest
 from trapline.store.base import Store
 
@@ -161,6 +161,8 @@ def _tell_sent(out: Console, sent: Sent, found: Found) -> None:
 
 def _send_manifest(place: Place, path: Path, job: str | None, out: Console) -> tuple[str, Ended, dict[str, Any]]:
     layout = place.layout
+    if suffix_of(path.name) in layout.suffixes:
+        raise ConfigError(f"{path} is an image.", remedy="Name the folder that holds it.")
     data = path.read_bytes()
     manifest = read_manifest(data, str(path))
     if not manifest.sourceImages:

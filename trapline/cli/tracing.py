@@ -68,7 +68,7 @@ class Explanation:
             "detections": None if self.detections is None else len(self.detections),
             "labels": dict(labels.most_common()),
         }
-        document: dict[str, Any] = json.loads(json.dumps({**asdict(self), **counted}, default=str))
+        document: dict[str, Any] = json.loads(json.dumps({**asdict(self), **counted}, default=datetime.isoformat))
         return {**document, "exists": self.size is not None}
 
 

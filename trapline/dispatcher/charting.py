@@ -140,22 +140,25 @@ async def _done(world: World, found: Chart, entry: Entry) -> None:
 
 async def _results(world: World, job: Job, found: Chart) -> None:
     """What is there of earlier revisions: the summary, the members of the last one, receipts."""
+    if job.gathering:
+        return
+    await finals(world, job)
+    if job.charted_at is None and job.finals:
+        found.prior = await _members(world, job.name, job.finals[-1])
+
+
+async def finals(world: World, job: Job) -> None:
+    """Read from the bucket which final revisions are named, and whose client was not told yet."""
     desk = world.desk(job.name)
     got = (await world.store.gets([world.layout.summary(job.name)]))[0]
     summary = load(Summary, got.data) if got else None
-    if job.charted_at is None and summary is not None:
+    if summary is not None:
         desk.summary = summary
-        if summary.last_final:
-            found.prior = await _members(world, job.name, summary.last_final)
-    if not job.gathering and summary is not None and (desk.summary is None or summary == desk.summary):
-        _finals(job, summary)
+        job.finals = list(summary.finals)
+        job.seal = summary.last_final.seal if summary.last_final else ""
+        job.answered = summary.done_answered
+        job.dead_gather = summary.final and "failure" in summary.results
     await _receipts(world, job)
-
-
-def _finals(job: Job, summary: Summary) -> None:
-    job.finals = list(summary.finals)
-    job.seal = summary.last_final.seal if summary.last_final else ""
-    job.answered = summary.done_answered
 
 
 async def _members(world: World, name: str, final: LastFinal) -> dict[str, RollEntry]:
@@ -206,5 +209,5 @@ async def quarantine(world: World, key: str, what: dict[str, str]) -> None:
 def reopen(world: World, name: str) -> None:
     """The job's results are to be compiled again."""
     job = world.ledger.jobs[name]
-    job.dead_gather, job.closed, job.closing_since = False, False, None
+    job.closed, job.closing_since = False, None
     job.seq += 1

@@ -6,6 +6,7 @@ The work itself is in this package's other modules; each is handed the dispatche
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -59,10 +60,9 @@ class Dispatcher:
         try:
             while True:
                 pause = self._turn()
-                try:
-                    await asyncio.wait_for(self._wake.wait(), pause)
-                except TimeoutError:
-                    pass
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):  # `wait_for` may swallow a cancellation in Python 3.11
+                        await self._wake.wait()
                 self._wake.clear()
         finally:
             await self._stop()
@@ -215,6 +215,8 @@ class Dispatcher:
     def _refresh(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
         """Provisional results while the job is open, less often as it grows."""
         world = self.world
+        if gathering.still_holds(world, name):
+            self._start(name, "gather", lambda: gathering.final(world, name))
         if gathering.unchanged(world, name):
             return
         due = max(job.compiled_at + world.refresh + len(job.images) / 500, job.last_arrival + world.refresh, desk.gather_at)

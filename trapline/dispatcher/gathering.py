@@ -7,9 +7,9 @@ import logging
 import re
 from typing import Any
 
-from trapline.dispatcher import opening, telling
+from trapline.dispatcher import charting, opening, telling
 from trapline.dispatcher.world import World
-from trapline.errors import CODES, NotFound
+from trapline.errors import CODES, NotFound, StoreError
 from trapline.ledger import closing, marks
 from trapline.ledger.states import FAILED, Job
 from trapline.pipeline.load import Stage
@@ -27,6 +27,7 @@ from trapline.records import (
     Seen,
     Summary,
     Ticket,
+    load,
 )
 from trapline.runtime.jobs import roll_lines
 
@@ -46,15 +47,18 @@ def seal_of(world: World, name: str) -> str:
 
 
 def unchanged(world: World, name: str) -> bool:
-    """Whether provisional results would say nothing new; closes a job whose last final revision still holds."""
+    """Whether provisional results would say nothing new."""
+    job = world.ledger.jobs[name]
+    return job.compiled_seq == job.seq or not job.images
+
+
+def still_holds(world: World, name: str) -> bool:
+    """Whether everything is settled again as the last final revision has it: the job is closed, then."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    if job.compiled_seq == job.seq or not job.images:
-        return True
     if job.busy or desk.effects or job.empties or not job.seal or desk.sealed_seq == job.seq:
         return False
     desk.sealed_seq = job.seq
-    job.closed = seal_of(world, name) == job.seal
-    return job.closed
+    return seal_of(world, name) == job.seal
 
 
 def finished(world: World, name: str) -> bool:
@@ -68,9 +72,13 @@ async def final(world: World, name: str) -> None:
     """Compile the closed job; an unchanged seal makes no new revision."""
     job = world.ledger.jobs[name]
     gather = world.pipeline.of_kind("gather")
+    if gather is None or (not job.images and not job.listed):
+        await _close(world, name)
+        return
+    await charting.finals(world, job)  # an answer may have been lost: the bucket knows what is named
     seal = seal_of(world, name)
-    if gather is None or seal == job.seal or (not job.images and not job.listed):
-        await _close_as_it_is(world, name)
+    if seal == job.seal and not await _exhumed(world, gather, job):
+        await _close_again(world, name)
         return
     n = await _next_number(world, name)
     await _compile(world, gather, name, f"r{n}-{seal[:8]}", LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}"))
@@ -89,12 +97,36 @@ async def live(world: World, name: str) -> None:
     await _compile(world, gather, name, revision, None)
 
 
-async def _close_as_it_is(world: World, name: str) -> None:
+async def _exhumed(world: World, gather: Stage, job: Job) -> bool:
+    """Whether the last compile failed for good and its dead letter was deleted: that is a retry."""
+    return job.dead_gather and not any(await world.store.heads([world.layout.dead_letter(gather.name, job.name)]))
+
+
+async def _close_again(world: World, name: str) -> None:
+    """Nothing changed since the last final revision: the summary names it (again)."""
+    job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
+    revision = job.finals[-1].revision
+    summary = load(Summary, (await world.store.get(layout.result(name, f"{revision}/summary.json"))).data)
+    answers = job.done.etag if job.done else job.answered
+    if summary is None:
+        raise StoreError(f"{revision}/summary.json of job {name} cannot be read.")
+    summary = summary.model_copy(update={"done_answered": answers, "finals": tuple(job.finals)})
+    old = desk.summary
+    if old is None or (old.revision, old.done_answered) != (revision, answers):
+        await world.store.put(layout.summary(name), summary.dump())
+    desk.summary, job.answered = summary, answers
+    await _copies(world, name, summary.files)
+    await _clear(world, name, summary)
+    await _close(world, name)
+
+
+async def _close(world: World, name: str) -> None:
     job, desk = world.ledger.jobs[name], world.desk(name)
     job.closed = True
     job.answered = job.done.etag if job.done else job.answered
     if desk.control is not None:
-        await opening.save(world, name, desk.control.model_copy(update={"answered": job.answered, "quiet_seconds": 0.0}))
+        update = {"answered": job.answered, "seal": job.seal, "quiet_seconds": 0.0, "deadline_passed": job.deadline_passed}
+        await opening.save(world, name, desk.control.model_copy(update=update))
 
 
 async def _next_number(world: World, name: str) -> int:
@@ -139,6 +171,7 @@ async def _compile_once(world: World, gather: Stage, name: str, revision: str, a
     if await _overtaken(world, job, began, as_final):
         job.compiled_seq = 0
         return None
+    job.dead_gather = job.dead_gather and as_final is None
     await _publish(world, name, revision, as_final, entries, outcome, began)
     return None
 
@@ -245,7 +278,6 @@ async def _publish(
 ) -> None:
     """Write the revision's own summary, then the job's; from that moment the revision is named and never changes."""
     job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
-    old = desk.summary
     summary = _summary(world, job, revision, as_final, entries, outcome)
     await world.store.put(layout.result(name, f"{revision}/summary.json"), summary.dump())
     if as_final and job.seq != began:
@@ -256,23 +288,18 @@ async def _publish(
     if as_final:
         await _named(world, name, as_final, summary)
     await _copies(world, name, outcome.files)
-    await _clear(world, name, old, summary)
+    await _clear(world, name, summary)
 
 
 async def _named(world: World, name: str, as_final: LastFinal, summary: Summary) -> None:
     """A final revision is named: the job is closed and its client is to be told."""
     job, desk = world.ledger.jobs[name], world.desk(name)
     job.seal, job.finals, job.answered = as_final.seal, list(summary.finals), summary.done_answered
-    if job.dead_gather and not summary.results.get("failure"):
-        job.dead_gather = False
     desk.gather_tries = 0
-    job.closed = True
     if world.pipeline.of_kind("notify"):
         job.untold = [*job.untold, as_final]
         job.told = ""
-    if desk.control is not None:
-        update = {"answered": job.answered, "seal": job.seal, "quiet_seconds": 0.0, "deadline_passed": job.deadline_passed}
-        await opening.save(world, name, desk.control.model_copy(update=update))
+    await _close(world, name)
 
 
 def _summary(world: World, job: Job, revision: str, as_final: LastFinal | None, entries: list[RollEntry], outcome: Outcome) -> Summary:
@@ -331,7 +358,7 @@ async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
         await world.store.put(world.layout.result(name, file.name), got.data, file.content_type)
 
 
-async def _clear(world: World, name: str, old: Summary | None, new: Summary) -> None:
+async def _clear(world: World, name: str, new: Summary) -> None:
     """Remove what no summary names any more: earlier provisional folders, revisions beyond `results.keep`, leftovers."""
     kept = {new.revision, *(f.revision for f in new.finals)}
     level = await world.store.level(world.layout.result(name))

@@ -125,6 +125,7 @@ def _set_deadline(world: World, name: str, manifest: Manifest) -> None:
         return
     passed = (world.clock.wall() - control.accepted_at).total_seconds()
     job.deadline_at = world.now() + manifest.deadline.total_seconds() - passed
+    job.deadline_passed = control.deadline_passed and job.deadline_at <= world.now()
 
 
 async def _refuse(world: World, name: str, why: str, manifest: Got | None) -> None:

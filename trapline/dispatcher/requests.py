@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from trapline.dispatcher import charting
 from trapline.dispatcher.world import World
 from trapline.records import Request, load
 
@@ -34,7 +35,7 @@ def _act(world: World, request: Request) -> None:
         desk.gather_tries, desk.gather_at = 0, 0.0
         desk.notify_tries.clear()
         desk.notify_at.clear()
-        world.ledger.jobs[job].dead_gather = False
+        charting.reopen(world, job)
     elif request.action == "reprocess" and desk.control is not None:
         desk.control = desk.control.model_copy(update={"pins": {}})
         desk.opened = False

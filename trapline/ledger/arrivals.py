@@ -49,6 +49,8 @@ def arrived(graph: Graph, job: Job, rel: str, etag: str, size: int, received: Re
     if job.manifest is not None and rel not in job.listed:
         job.extra.add(rel)
         return
+    if job.deadline_passed and image is not None:
+        return  # what comes after the deadline does not reopen the job
     if image is None and len(job.images) >= tracked and job.busy:
         job.overflow = True
         return

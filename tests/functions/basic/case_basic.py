@@ -11,6 +11,7 @@ from trapline.errors import Permanent, Temporary
 ASKED: Counter[str] = Counter()  # how often each image was detected
 TOLD: list[tuple[str, str]] = []  # (job, revision) of every client told
 NOTIFY_FAILS = [0]  # how many more notifications fail
+COMPILE_FAILS = [0]  # how many more compiles fail
 
 
 def forget() -> None:
@@ -18,6 +19,7 @@ def forget() -> None:
     ASKED.clear()
     TOLD.clear()
     NOTIFY_FAILS[0] = 0
+    COMPILE_FAILS[0] = 0
 
 
 class Fetch:
@@ -68,6 +70,9 @@ class Compile:
 
     def handle(self, items: list[Any]) -> list[Any]:
         (item,) = items
+        if COMPILE_FAILS[0] > 0:
+            COMPILE_FAILS[0] -= 1
+            raise RuntimeError("compile has a bug")
         labels: Counter[str] = Counter()
         with item.open("results.jsonl", "application/x-ndjson") as out:
             for member in item.roll():
