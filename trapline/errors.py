@@ -159,7 +159,9 @@ CODES: dict[str, Code] = {
     "schema_newer": Code(
         "The record was written by a newer release of Trapline.", False, "Upgrade Trapline; nothing was overwritten."
     ),
-    "deadline_passed": Code("The job's deadline passed before this ran.", False, "Send the job again with a later deadline."),
+    "deadline_passed": Code(
+        "The job's deadline passed before this ran.", False, "Send the job again with a later deadline."
+    ),
     "fetch_refused": Code(
         "The address may not be fetched (private network, scheme, or bucket not allowed).",
         False,
@@ -181,5 +183,7 @@ CODES: dict[str, Code] = {
     "compile_failed": Code("The results could not be compiled.", True, f"Read the message and `logs/`. {_RETRY}"),
     "not_received": Code("`_DONE` names the file, but it never came.", False, "Upload it; the job reopens by itself."),
     "listed_twice": Code("The manifest lists the same image twice.", False, "List each image once."),
-    "source_missing": Code("The manifest lists an image that is not in the bucket.", False, "Upload it, then drop the manifest again."),
+    "source_missing": Code(
+        "The manifest lists an image that is not in the bucket.", False, "Upload it, then drop the manifest again."
+    ),
 }

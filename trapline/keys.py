@@ -180,7 +180,9 @@ class Layout:
     def _incoming(self, rel: str) -> Meaning:
         folder, _, name = rel.rpartition("/")
         job = self.job_of(rel)
-        if name in (DONE, CANCEL) and any(folder + "/" == place or place == "" == folder for place, _ in self.job_places(job)):
+        if name in (DONE, CANCEL) and any(
+            folder + "/" == place or place == "" == folder for place, _ in self.job_places(job)
+        ):
             return Meaning("done" if name == DONE else "cancel", job=job, rel=rel)
         why = self.why_ignored(rel)
         return Meaning("ignored", job=job, rel=rel, why=why) if why else Meaning("image", job=job, rel=rel)
@@ -227,14 +229,18 @@ class Layout:
             raise KeyUnusable(f"{rel!r} has an empty, `.` or `..` folder name.")
         if "\x00" in rel:
             raise KeyUnusable(f"{rel!r} holds a zero byte.")
-        longest = max((len(name) for name in (*self.records.values(), *(f"{self.failed}{s}/" for s in stages))), default=0)
+        longest = max(
+            (len(name) for name in (*self.records.values(), *(f"{self.failed}{s}/" for s in stages))), default=0
+        )
         size = len(self.root.encode()) + max(longest, len(self.incoming)) + len(rel.encode()) + len(_RECORD)
         if size > limit:
             raise KeyUnusable(f"{rel[:60]!r}… makes keys of {size} bytes; this store takes {limit}.")
         if segment is not None:
-            worst = max(len(part.encode()) for part in parts[:-1] + [parts[-1] + _RECORD])
+            worst = max(len(part.encode()) for part in [*parts[:-1], parts[-1] + _RECORD])
             if worst > segment:
-                raise KeyUnusable(f"{rel[:60]!r}… has a name of {worst} bytes (with .json); this store takes {segment}.")
+                raise KeyUnusable(
+                    f"{rel[:60]!r}… has a name of {worst} bytes (with .json); this store takes {segment}."
+                )
 
 
 def suffix_of(name: str) -> str:

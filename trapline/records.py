@@ -214,7 +214,9 @@ def read_manifest(data: bytes, where: str) -> Manifest:
         raise ManifestError(f"{where} is not a job manifest: {first_problem(error)}.", remedy=_MANIFEST_HINT) from None
 
 
-_MANIFEST_HINT = 'Expected JSON like {"sourceImages": [{"id": "1", "url": "https://…/a.jpg"}]}; see docs/reference/manifest.md.'
+_MANIFEST_HINT = (
+    'Expected JSON like {"sourceImages": [{"id": "1", "url": "https://…/a.jpg"}]}; see docs/reference/manifest.md.'
+)
 
 
 def first_problem(error: Exception) -> str:
@@ -347,6 +349,7 @@ class JobControl(Record):
     pins: dict[str, Pin] = {}
     config: str = ""  # digest of what the pins were resolved from (manifest's choices)
     listing: str = ""  # digest of (rel, etag) under the job's folder
+    closed_listing: str = ""  # … as it was when the job closed
     quiet_seconds: float = 0.0
     answered: str = ""  # the etag of the `_DONE` last answered
     seal: str = ""  # of the last final revision

@@ -148,16 +148,21 @@ def dead_letters(chart: Chart, listing: JobListing, stage: str, entries: Iterabl
 
 def read_done(etag: str, data: bytes, folder: str) -> DoneMark:
     """What a `_DONE` says: nothing, a count, or `sha256sum` output with names relative to `folder` (a rel)."""
-    text = data.decode("utf-8", "replace").strip().lstrip("\ufeff")
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff").strip("\r\n\t ")
     if not text:
         return DoneMark(etag)
     if text.isdecimal() and len(text) < 10:
         return DoneMark(etag, count=int(text))
     names: dict[str, str] = {}
-    for line in text.splitlines():
-        match = _SUM.match(line.strip())
+    lines = data.decode("utf-8", "replace").removeprefix("\ufeff").split("\n")
+    for line in (line.removesuffix("\r") for line in lines):
+        if not line.strip():
+            continue
+        match = _SUM.match(line)
         if not match:
-            return DoneMark(etag, problem=f"_DONE holds {line[:40]!r}; expected nothing, a count, or `sha256sum` output")
+            return DoneMark(
+                etag, problem=f"_DONE holds {line[:40]!r}; expected nothing, a count, or `sha256sum` output"
+            )
         names[folder + _unescaped(line, match[2]).removeprefix("./")] = match[1].lower()
     names.pop(folder + "_DONE", None)
     return DoneMark(etag, names=names)

@@ -160,7 +160,9 @@ class InlineExecutor:
 class Simulated:
     """A pipeline over a memory store in simulated time. `store` may be kept over several engines: a restart."""
 
-    def __init__(self, project: Path, store: MemoryStore | None = None, *, slots: int = 4, seconds: float = 0.1) -> None:
+    def __init__(
+        self, project: Path, store: MemoryStore | None = None, *, slots: int = 4, seconds: float = 0.1
+    ) -> None:
         self.pipeline: Pipeline = load_pipeline(project)
         self.store = store if store is not None else MemoryStore()
         self.slots = slots
@@ -180,7 +182,9 @@ class Simulated:
     async def _play(self, scenario: Callable[[Simulated], Coroutine[Any, Any, T]], clean: bool) -> T:
         with tempfile.TemporaryDirectory(prefix="trapline-") as cache:
             clock = SimulatedClock()
-            runtime = Runtime(self.pipeline, self.store, Path(cache), other=lambda bucket: self.store, clock=clock.monotonic)
+            runtime = Runtime(
+                self.pipeline, self.store, Path(cache), other=lambda bucket: self.store, clock=clock.monotonic
+            )
             self.executor = InlineExecutor(runtime, slots=self.slots, seconds=self.seconds)
             world = World(self.pipeline, AsyncMemory(self.store), self.executor, clock, Random(7))
             self.dispatcher = Dispatcher(world)
@@ -211,7 +215,9 @@ class Simulated:
 # -- one function
 
 
-def run_function(folder: Path, name: str, images: dict[str, bytes], parameters: dict[str, Any] | None = None, model: Any = None) -> list[Any]:
+def run_function(
+    folder: Path, name: str, images: dict[str, bytes], parameters: dict[str, Any] | None = None, model: Any = None
+) -> list[Any]:
     """Call `functions/<name>` in a project's folder on images (name → bytes); returns what `handle` returned."""
     spec = load_function(folder, name, name)
     chosen = resolve_parameters(spec, parameters or {}, name)

@@ -23,7 +23,7 @@ def main() -> int:
         except Broken as broken:
             print(broken)
             return 1
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever the engine raised is what is looked for
             print(f"seed {seed}: the engine itself failed")
             traceback.print_exc()
             return 1

@@ -265,7 +265,9 @@ class Simulation:
     def _again(self) -> None:
         """An event that is told twice, or of nothing."""
         keys = [e.key for e in self.store.list("")]
-        self._tell(ObjectEvent(self.rng.choice([*keys, "incoming/x", "nonsense//", "jobs/a.json"]), "created", "simulated"))
+        self._tell(
+            ObjectEvent(self.rng.choice([*keys, "incoming/x", "nonsense//", "jobs/a.json"]), "created", "simulated")
+        )
 
     def _put(self, key: str, data: bytes) -> None:
         self.story.add(f"put {key} {data!r}")
@@ -308,7 +310,8 @@ def _check_job(store: WatchedStore, job: str, rels: dict[str, str]) -> None:
         _check_line(store, job, line, rels[line["rel"]])
     _check_told(store, job, summary)
     if status["revision"] != summary["revision"] or status["state"] != summary["state"]:
-        raise Broken(f"{job}: status says {status['state']} {status['revision']}, summary {summary['state']} {summary['revision']}")
+        said = f"{status['state']} {status['revision']}"
+        raise Broken(f"{job}: status says {said}, summary {summary['state']} {summary['revision']}")
 
 
 def _check_line(store: WatchedStore, job: str, line: dict[str, Any], words: str) -> None:
@@ -334,7 +337,9 @@ def _check_told(store: WatchedStore, job: str, summary: dict[str, Any]) -> None:
     dead = {e.key.rpartition("/")[2].removesuffix(".json") for e in store.list(f"failed/notify/{job}/")}
     finals = {revision.removeprefix("r") for revision in store.finals[job]}
     if receipts & dead or receipts | dead != finals:
-        raise Broken(f"{job}: final revisions {sorted(finals)}, receipts {sorted(receipts)}, dead letters {sorted(dead)}")
+        raise Broken(
+            f"{job}: final revisions {sorted(finals)}, receipts {sorted(receipts)}, dead letters {sorted(dead)}"
+        )
 
 
 def _json(store: MemoryStore, key: str) -> Any:
@@ -361,5 +366,3 @@ def _case() -> Any:
     if str(PROJECT) not in sys.path:
         sys.path.insert(0, str(PROJECT))
     return importlib.import_module("case_basic")
-
-

@@ -356,7 +356,9 @@ def test_a_notification_that_fails_is_tried_again_and_never_changes_the_jobs_sta
     assert len(case.TOLD) == 1 and read(world.store, f"receipts/{JOB}/{receipts(world.store)[0]}")["attempts"] == 4
 
 
-def test_a_compile_that_fails_for_good_tells_the_client_and_is_retried_when_its_dead_letter_is_deleted(case: Any) -> None:
+def test_a_compile_that_fails_for_good_tells_the_client_and_is_retried_when_its_dead_letter_is_deleted(
+    case: Any,
+) -> None:
     async def scenario(world: Simulated) -> Any:
         case.COMPILE_FAILS[0] = 3
         night(world, a="moth")
@@ -386,7 +388,12 @@ def test_a_manifest_brings_its_images_and_closes_when_each_is_accounted_for(case
             {"id": "three", "url": "incoming/ecos/j1/here.jpg"},
             {"id": "four", "url": "incoming/ecos/j1/gone.jpg"},
         ]
-        manifest = {"projectId": "ecos", "jobId": "j1", "sourceImages": listed, "callback": {"callbackUrl": "https://x", "callbackToken": "secret"}}
+        manifest = {
+            "projectId": "ecos",
+            "jobId": "j1",
+            "sourceImages": listed,
+            "callback": {"callbackUrl": "https://x", "callbackToken": "secret"},
+        }
         world.put("jobs/ecos/j1.json", json.dumps(manifest).encode())
         await asyncio.sleep(60)
 
@@ -397,7 +404,9 @@ def test_a_manifest_brings_its_images_and_closes_when_each_is_accounted_for(case
     assert found["failures_by_code"] == {"fetch_not_found": 1, "source_missing": 1}
     assert found["results"]["labels"] == {"moth": 1, "beetle": 1}
     assert found["client"]["jobId"] == "j1"
-    assert not any(b"secret" in world.store.get(e.key).data for e in world.store.list("") if not e.key.startswith("jobs/"))
+    assert not any(
+        b"secret" in world.store.get(e.key).data for e in world.store.list("") if not e.key.startswith("jobs/")
+    )
 
 
 def test_the_same_manifest_again_is_a_no_op_and_a_changed_parameter_reruns_what_it_changes(case: Any) -> None:
@@ -411,7 +420,13 @@ def test_the_same_manifest_again_is_a_no_op_and_a_changed_parameter_reruns_what_
         for body in (manifest(1), manifest(1), manifest(1, priority=5), manifest(2)):
             world.put("jobs/ecos/j2.json", body)
             await asyncio.sleep(60)
-            ran.append(sum(len(t.items) for t in (world.executor.ran if world.executor else []) if t.stage in ("detect", "classify")))
+            ran.append(
+                sum(
+                    len(t.items)
+                    for t in (world.executor.ran if world.executor else [])
+                    if t.stage in ("detect", "classify")
+                )
+            )
         return ran
 
     world = Simulated(PROJECT)

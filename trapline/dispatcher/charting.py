@@ -9,7 +9,7 @@ from trapline import sweep
 from trapline.dispatcher.world import World
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
-from trapline.records import LastFinal, Received, Receipt, RollEntry, Seen, Summary, load
+from trapline.records import LastFinal, Receipt, Received, RollEntry, Seen, Summary, load
 from trapline.store.base import Entry
 
 log = logging.getLogger("trapline.sweep")
@@ -88,6 +88,8 @@ async def chart(world: World, name: str) -> None:
         revoke(world, name, job.cancelled)
     desk.listing, desk.whole = listing.arrived.text, listing.text
     desk.chart_seq = job.seq
+    if first and desk.control and desk.control.closed_listing == desk.listing:
+        job.as_closed = True
     if first and desk.control and desk.control.listing == desk.listing:
         job.quiet_before, job.last_arrival = desk.control.quiet_seconds, world.now()
     if found.unsettled:

@@ -151,7 +151,13 @@ class Dispatcher:
             opening.pin_anew(world, ticket, outcome.recipe_refused)
         for item in outcome.items:
             if item.result == "failed":
-                log.info("event=task.failed stage=%s key=%r code=%s message=%r", ticket.stage, item.rel, item.code, item.message)
+                log.info(
+                    "event=task.failed stage=%s key=%r code=%s message=%r",
+                    ticket.stage,
+                    item.rel,
+                    item.code,
+                    item.message,
+                )
         effects.queue(world, world.ledger.finish(outcome, world.now()))
         self._wake.set()
 
@@ -180,7 +186,7 @@ class Dispatcher:
     def _look(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
         every = self.world.open_every
         overdue = job.charted_at is not None and now - job.charted_at >= every
-        if desk.chart_wanted or overdue or job.overflow and not job.busy:
+        if desk.chart_wanted or overdue or (job.overflow and not job.busy):
             self._start(name, "chart", lambda: charting.chart(self.world, name))
         elif job.charted_at is not None:
             wake.append(job.charted_at + every)
@@ -219,7 +225,9 @@ class Dispatcher:
             self._start(name, "gather", lambda: gathering.final(world, name))
         if gathering.unchanged(world, name):
             return
-        due = max(job.compiled_at + world.refresh + len(job.images) / 500, job.last_arrival + world.refresh, desk.gather_at)
+        due = max(
+            job.compiled_at + world.refresh + len(job.images) / 500, job.last_arrival + world.refresh, desk.gather_at
+        )
         if due <= now and not world.refresh_off:
             self._start(name, "gather", lambda: gathering.live(world, name))
         wake.append(max(due, now + 0.5))
@@ -287,7 +295,7 @@ class Dispatcher:
             self._try_later(job, kind, error)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - one job's trouble must not stop the others
+        except Exception as error:
             log.exception("event=engine.error job=%s doing=%s", job, kind)
             self._try_later(job, kind, error)
         finally:

@@ -65,7 +65,9 @@ def finished(world: World, name: str) -> bool:
     """Whether nothing is left to do for a job and everything about it is written."""
     job, desk = world.ledger.jobs[name], world.desk(name)
     idle = not (job.busy or job.gathering or job.untold or desk.effects or world.effects.get(name))
-    return idle and (job.closed or not job.images and not job.listed) and desk.opened and telling.up_to_date(world, name)
+    return (
+        idle and (job.closed or (not job.images and not job.listed)) and desk.opened and telling.up_to_date(world, name)
+    )
 
 
 async def final(world: World, name: str) -> None:
@@ -122,10 +124,16 @@ async def _close_again(world: World, name: str) -> None:
 
 async def _close(world: World, name: str) -> None:
     job, desk = world.ledger.jobs[name], world.desk(name)
-    job.closed = True
+    job.closed = job.as_closed = True
     job.answered = job.done.etag if job.done else job.answered
     if desk.control is not None:
-        update = {"answered": job.answered, "seal": job.seal, "quiet_seconds": 0.0, "deadline_passed": job.deadline_passed}
+        update = {
+            "answered": job.answered,
+            "seal": job.seal,
+            "quiet_seconds": 0.0,
+            "deadline_passed": job.deadline_passed,
+        }
+        update["closed_listing"] = desk.listing
         await opening.save(world, name, desk.control.model_copy(update=update))
 
 
@@ -158,7 +166,7 @@ async def _compile_once(world: World, gather: Stage, name: str, revision: str, a
     ticket = _ticket(world, gather, job, revision, as_final, len(entries))
     order = ticket.gather
     if order is None:
-        return
+        return None
     if as_final:
         entries = [entry for entry in entries if entry.state != "pending"]
     await world.store.put(order.roll, roll_lines(iter(entries)), "application/x-ndjson")
@@ -178,7 +186,9 @@ async def _compile_once(world: World, gather: Stage, name: str, revision: str, a
 
 def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: LastFinal | None, members: int) -> Ticket:
     ticket = f"g{world.rng.getrandbits(48):012x}"
-    roll = world.layout.result(job.name, f"{revision}/members.jsonl") if as_final else world.layout.roll(job.name, ticket)
+    roll = (
+        world.layout.result(job.name, f"{revision}/members.jsonl") if as_final else world.layout.roll(job.name, ticket)
+    )
     missing = tuple(closing.not_received(job)[:MOST_NAMED]) if as_final else ()
     order = GatherOrder(
         revision=revision,
@@ -192,7 +202,16 @@ def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: Last
     limit = gather.delivery(pin.function).timeout.total_seconds()
     item = Item(rel=job.name)
     station = world.pipeline.station(job.name)
-    return Ticket(id=ticket, stage=gather.name, job=job.name, pin=pin, items=(item,), limit_seconds=limit, station=station, gather=order)
+    return Ticket(
+        id=ticket,
+        stage=gather.name,
+        job=job.name,
+        pin=pin,
+        items=(item,),
+        limit_seconds=limit,
+        station=station,
+        gather=order,
+    )
 
 
 def _succeeded(world: World, gather: Stage, name: str, outcome: Outcome) -> bool:
@@ -206,7 +225,9 @@ async def _overtaken(world: World, job: Job, began: int, as_final: LastFinal | N
     return as_final is not None and job.seq != began
 
 
-async def _failed(world: World, gather: Stage, name: str, outcome: Outcome, as_final: LastFinal | None, began: int) -> None:
+async def _failed(
+    world: World, gather: Stage, name: str, outcome: Outcome, as_final: LastFinal | None, began: int
+) -> None:
     """A compile that published nothing: read what differed, try again later, or a dead letter."""
     job, desk = world.ledger.jobs[name], world.desk(name)
     item = outcome.setup or (outcome.items[0] if outcome.items else None)
@@ -226,7 +247,9 @@ async def _failed(world: World, gather: Stage, name: str, outcome: Outcome, as_f
         desk.gather_at = world.now() + delivery.backoff(gather.name, function, desk.gather_tries)
         return
     if as_final:
-        await _give_up(world, gather, name, outcome.died or (item.code if item else "") or "compile_failed", item, as_final, began)
+        await _give_up(
+            world, gather, name, outcome.died or (item.code if item else "") or "compile_failed", item, as_final, began
+        )
     else:
         desk.gather_at = world.now() + 60.0
 
@@ -267,14 +290,22 @@ async def _give_up(
     job.dead_gather = True
     entries = list(closing.roll(world.ledger.graph, job, final=True))
     failure = {"rel": "", "stage": gather.name, "code": code, "message": message, "remedy": known.remedy}
-    await _publish(world, name, as_final.revision, as_final, entries, Outcome(ticket="", body={"failure": failure}), began)
+    await _publish(
+        world, name, as_final.revision, as_final, entries, Outcome(ticket="", body={"failure": failure}), began
+    )
 
 
 # -- publishing
 
 
 async def _publish(
-    world: World, name: str, revision: str, as_final: LastFinal | None, entries: list[RollEntry], outcome: Outcome, began: int
+    world: World,
+    name: str,
+    revision: str,
+    as_final: LastFinal | None,
+    entries: list[RollEntry],
+    outcome: Outcome,
+    began: int,
 ) -> None:
     """Write the revision's own summary, then the job's; from that moment the revision is named and never changes."""
     job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
@@ -302,7 +333,9 @@ async def _named(world: World, name: str, as_final: LastFinal, summary: Summary)
     await _close(world, name)
 
 
-def _summary(world: World, job: Job, revision: str, as_final: LastFinal | None, entries: list[RollEntry], outcome: Outcome) -> Summary:
+def _summary(
+    world: World, job: Job, revision: str, as_final: LastFinal | None, entries: list[RollEntry], outcome: Outcome
+) -> Summary:
     graph = world.ledger.graph
     state = closing.final_state(graph, job) if as_final else closing.state(graph, job)
     finals = [*job.finals, as_final][-world.pipeline.spec.results.keep :] if as_final else job.finals
@@ -359,7 +392,7 @@ async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
 
 
 async def _clear(world: World, name: str, new: Summary) -> None:
-    """Remove what no summary names any more: earlier provisional folders, revisions beyond `results.keep`, leftovers."""
+    """Remove what no summary names any more: provisional folders, revisions beyond `results.keep`, leftovers."""
     kept = {new.revision, *(f.revision for f in new.finals)}
     level = await world.store.level(world.layout.result(name))
     for folder in level.folders:

@@ -47,7 +47,9 @@ class InflightBook:
         for task in left.tasks:
             suspect = not task.alone and task.running
             died = self._deaths.get(f"{task.stage}\n{task.rel}", 0)
-            self._world.ledger.recall(task.stage, task.rel, task.attempts, suspect=suspect or died > 0, doomed=died >= ENGINE_DEATHS)
+            self._world.ledger.recall(
+                task.stage, task.rel, task.attempts, suspect=suspect or died > 0, doomed=died >= ENGINE_DEATHS
+            )
 
     def note(self) -> None:
         """Something may have changed since the last writing."""
@@ -84,11 +86,17 @@ class InflightBook:
                     tries = image.attempts.get(held.stage, 0) if image.attempts else 0
                     name = ledger.graph.names[held.stage]
                     single = alone and len(held.rels) == 1
-                    tasks.append(InflightTask(stage=name, job=held.job, rel=rel, attempts=tries, alone=single, running=True))
+                    tasks.append(
+                        InflightTask(stage=name, job=held.job, rel=rel, attempts=tries, alone=single, running=True)
+                    )
         for job in ledger.jobs.values():
             for retry in job.retries:
                 image = job.images.get(retry.rel)
                 if image is not None and image.states[retry.stage] == OWED and image.attempts:
                     name = ledger.graph.names[retry.stage]
-                    tasks.append(InflightTask(stage=name, job=job.name, rel=retry.rel, attempts=image.attempts.get(retry.stage, 0)))
+                    tasks.append(
+                        InflightTask(
+                            stage=name, job=job.name, rel=retry.rel, attempts=image.attempts.get(retry.stage, 0)
+                        )
+                    )
         return Inflight(unclean_stops=self._unclean, tasks=tuple(tasks), engine_deaths=self._deaths)

@@ -57,7 +57,15 @@ def _ticket(world: World, stage: Stage, name: str, final: LastFinal, revision: s
     limit = stage.delivery(pin.function).timeout.total_seconds()
     tries = world.desk(name).notify_tries.get(f"{final.n}", 0)
     item = Item(rel=f"{name}/{revision}", attempt=tries + 1)
-    return Ticket(id=f"n{world.rng.getrandbits(48):012x}", stage=stage.name, job=name, pin=pin, items=(item,), limit_seconds=limit, notify=order)
+    return Ticket(
+        id=f"n{world.rng.getrandbits(48):012x}",
+        stage=stage.name,
+        job=name,
+        pin=pin,
+        items=(item,),
+        limit_seconds=limit,
+        notify=order,
+    )
 
 
 async def _receipt(world: World, name: str, final: LastFinal, revision: str, outcome: Outcome) -> None:
@@ -88,16 +96,26 @@ def _done(world: World, name: str, final: LastFinal, told: str) -> None:
     desk.status_seq = -1
 
 
-async def _failed(world: World, stage: Stage, name: str, final: LastFinal, outcome: Outcome, item: ItemOutcome | None) -> None:
+async def _failed(
+    world: World, stage: Stage, name: str, final: LastFinal, outcome: Outcome, item: ItemOutcome | None
+) -> None:
     job, desk, policy = world.ledger.jobs[name], world.desk(name), world.ledger.policy
     key, function = f"{final.n}", job.pins[stage.name].function
     if outcome.recipe_refused:
         await opening.repin_stage(world, name, stage.name)
     tries = desk.notify_tries[key] = desk.notify_tries.get(key, 0) + 1
     if (item is None or item.retry is not False) and tries < policy.attempts(stage.name, function):
-        wait = item.after if item is not None and item.after is not None else policy.backoff(stage.name, function, tries)
+        wait = (
+            item.after if item is not None and item.after is not None else policy.backoff(stage.name, function, tries)
+        )
         desk.notify_at[key] = world.now() + wait
-        log.info("event=notify.retry job=%s revision=%s in=%.0f code=%s", name, final.revision, wait, item.code if item else outcome.died)
+        log.info(
+            "event=notify.retry job=%s revision=%s in=%.0f code=%s",
+            name,
+            final.revision,
+            wait,
+            item.code if item else outcome.died,
+        )
         return
     code = item.code if item and item.code in CODES else outcome.died or "callback_failed"
     letter = DeadLetter(
@@ -110,5 +128,7 @@ async def _failed(world: World, stage: Stage, name: str, final: LastFinal, outco
         attempts=tries,
         at=world.clock.wall(),
     )
-    await world.store.put(world.layout.dead_letter(stage.name, f"{name}/{final.revision.removeprefix('r')}"), letter.dump())
+    await world.store.put(
+        world.layout.dead_letter(stage.name, f"{name}/{final.revision.removeprefix('r')}"), letter.dump()
+    )
     _done(world, name, final, "dead letter")

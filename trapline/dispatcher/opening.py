@@ -40,7 +40,9 @@ async def open_job(world: World, name: str) -> None:
     layout = world.layout
     control, manifest = await world.store.gets([layout.control_job(name), layout.manifest(name)])
     if desk.control is None:
-        desk.control = (load(JobControl, control.data) if control else None) or JobControl(job=name, accepted_at=world.clock.wall())
+        desk.control = (load(JobControl, control.data) if control else None) or JobControl(
+            job=name, accepted_at=world.clock.wall()
+        )
     job.problem = ""
     try:
         await _accept(world, name, manifest)
@@ -135,7 +137,9 @@ async def _refuse(world: World, name: str, why: str, manifest: Got | None) -> No
     job.seq += 1
     log.warning("event=job.refused job=%s why=%s", name, why)
     if manifest is not None:
-        await charting.quarantine(world, world.layout.quarantined(manifest.entry.key), {"key": manifest.entry.key, "job": name, "why": why})
+        await charting.quarantine(
+            world, world.layout.quarantined(manifest.entry.key), {"key": manifest.entry.key, "job": name, "why": why}
+        )
 
 
 async def save(world: World, name: str, control: JobControl) -> None:
@@ -155,16 +159,23 @@ async def read_models(world: World) -> None:
 async def _model(world: World, name: str, version: str) -> ModelRef:
     layout = world.layout
     try:
-        real = (await world.store.get(layout.model_current(name))).data.decode().strip() if version == "current" else version
+        real = (
+            (await world.store.get(layout.model_current(name))).data.decode().strip()
+            if version == "current"
+            else version
+        )
         card = yaml.safe_load((await world.store.get(layout.model(name, real, "model.yaml"))).data)
         return ModelRef(name=name, version=real, sha256=str(card["sha256"]))
     except NotFound as missing:
+        folder = layout.model(name, "<version>", "")
         raise ConfigError(
             f"Model {name!r} ({version}) is not in the bucket: there is no {missing.key}.",
-            remedy=f"Put its model.yaml and file under {layout.model(name, '<version>', '')} and the version into {layout.model_current(name)}.",
+            remedy=f"Put its model.yaml and file under {folder} and the version into {layout.model_current(name)}.",
         ) from None
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Model {name!r} ({version}): its card cannot be read: {error}.", remedy="Check its model.yaml.") from None
+        raise ConfigError(
+            f"Model {name!r} ({version}): its card cannot be read: {error}.", remedy="Check its model.yaml."
+        ) from None
 
 
 def pin_anew(world: World, ticket: Ticket, why: str) -> None:

@@ -15,7 +15,7 @@ async def answer(world: World) -> None:
     """Read every request, act on it, delete it."""
     prefix = world.layout.prefix("control") + "requests/"
     keys = [entry.key async for page in world.store.pages(prefix) for entry in page]
-    for key, got in zip(keys, await world.store.gets(keys), strict=True):
+    for got in await world.store.gets(keys):
         request = load(Request, got.data) if got else None
         if request is not None:
             log.info("event=request action=%s job=%s", request.action, request.job)

@@ -17,6 +17,7 @@ from trapline.records import StageCount, Status
 EVERY = 1.0  # seconds between two statuses of one job
 RATE_OVER = 60.0  # seconds over which the rate is taken
 RECEIVED_EVERY = 5.0
+LINE_BYTES = 159  # of the one line, without its end
 
 
 def due(world: World, name: str, now: float) -> float | None:
@@ -44,7 +45,17 @@ def _marks(world: World, job: Job) -> tuple[Any, ...]:
     """What a status depends on beside the ledger's seq."""
     desk = world.desk(job.name)
     revision = desk.summary.revision if desk.summary else ""
-    return closing.state(world.ledger.graph, job), job.closed, revision, job.told, len(job.ignored), len(job.unusable), job.problem
+    done = job.done.etag if job.done else ""
+    return (
+        closing.state(world.ledger.graph, job),
+        job.closed,
+        revision,
+        done,
+        job.told,
+        len(job.ignored),
+        len(job.unusable),
+        job.problem,
+    )
 
 
 async def write(world: World, name: str) -> None:
@@ -53,9 +64,11 @@ async def write(world: World, name: str) -> None:
     seq, marks, now = job.seq, _marks(world, job), world.now()
     status = build(world, job, now)
     desk.status_at = now
-    await world.store.put(layout.status_of(name, ".json"), status.dump())
-    await world.store.put(layout.status_of(name, ".txt"), line(status).encode(), "text/plain; charset=utf-8")
-    if desk.received_seq != seq and (job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000):
+    await world.store.put(layout.status_of(name, ".json"), _padded(status.dump(), 4096))
+    await world.store.put(layout.status_of(name, ".txt"), line(status), "text/plain; charset=utf-8")
+    if desk.received_seq != seq and (
+        job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000
+    ):
         desk.received_at = now
         await world.store.put(layout.status_of(name, ".received.csv"), received(world, job), "text/csv; charset=utf-8")
         desk.received_seq = seq
@@ -66,7 +79,9 @@ async def write(world: World, name: str) -> None:
 def build(world: World, job: Job, now: float) -> Status:
     """The status as it is now."""
     graph, desk = world.ledger.graph, world.desk(job.name)
-    stages = {name: _stage(job, n) for n, name in enumerate(graph.names) if n != graph.fetch or job.manifest is not None}
+    stages = {
+        name: _stage(job, n) for n, name in enumerate(graph.names) if n != graph.fetch or job.manifest is not None
+    }
     rate = _rate(world, job, now)
     left = job.counts[graph.last]
     open_images = left[UNKNOWN] + left[PENDING] + left[OWED] + left[RUNNING]
@@ -167,16 +182,26 @@ def _message(job: Job, missing: list[str]) -> str:
     return "Cancelled: delete _CANCEL to go on." if job.cancelled else ""
 
 
-def line(status: Status) -> str:
+def _padded(data: bytes, to: int) -> bytes:
+    """Blanks up to a multiple of a size: an object replaced by one of its size is the cheapest to replace."""
+    return data + b" " * (-len(data) % to)
+
+
+def line(status: Status) -> bytes:
     """The status as one line of at most 200 bytes: what a bad link can carry."""
     images = status.images
     text = f"{status.state} {images['done']}/{images['total']} done"
     text += f" {images['failed']} failed" if images["failed"] else ""
     text += f" {len(status.not_received) or 'some'} missing" if status.message.startswith("_DONE names") else ""
-    text += " all received" if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not status.not_received else ""
+    text += (
+        " all received"
+        if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not status.not_received
+        else ""
+    )
     stamp = status.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ") if status.updated_at else ""
     text += f" {stamp} {status.revision} {status.job}"
-    return text.encode()[:198].decode("utf-8", "ignore") + "\n"
+    cut = text.encode("utf-8", "replace")[:LINE_BYTES].decode("utf-8", "ignore").encode()
+    return cut + b" " * (LINE_BYTES - len(cut)) + b"\n"
 
 
 def received(world: World, job: Job) -> bytes:

@@ -47,7 +47,9 @@ def graph_of(pipeline: Pipeline) -> Graph:
     fetch = pipeline.of_kind("fetch")
     names = ((fetch.name,) if fetch else ()) + pipeline.image_stages
     roots = (0,) if fetch else ()
-    parents = tuple(() if fetch and n == fetch.name else tuple(map(names.index, pipeline.stages[n].parents)) or roots for n in names)
+    parents = tuple(
+        () if fetch and n == fetch.name else tuple(map(names.index, pipeline.stages[n].parents)) or roots for n in names
+    )
     gather = pipeline.of_kind("gather")
     last = gather.parents[0] if gather else names[-1]
     return Graph(names=names, parents=parents, fetch=0 if fetch else -1, last=names.index(last))
@@ -73,7 +75,9 @@ class World:
     def __post_init__(self) -> None:
         run = f"{self.rng.getrandbits(48):012x}"
         tracked = self.pipeline.spec.jobs.tracked
-        self.ledger = Ledger(graph_of(self.pipeline), self.layout, PipelinePolicy(self.pipeline), run=run, tracked=tracked)
+        self.ledger = Ledger(
+            graph_of(self.pipeline), self.layout, PipelinePolicy(self.pipeline), run=run, tracked=tracked
+        )
 
     @property
     def layout(self) -> Layout:

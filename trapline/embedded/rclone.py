@@ -31,7 +31,7 @@ HOST = "127.0.0.1"
 PORT = 9900
 REGION = "us-east-1"  # rclone takes any; clients want one
 READY = 15.0  # seconds rclone may take to answer
-STOP = 5.0  # seconds rclone may take to end before it is killed
+STOP = 1.5  # seconds rclone may take to end before it is killed
 
 _FLAGS = (
     "--dir-cache-time=1m",  # the engine says what it changed; this bounds what others change in the folder

@@ -90,7 +90,7 @@ class LocalExecutor:
 
 def _memory_limit(pipeline: Pipeline) -> int | None:
     """Bytes a worker may use: the most that any function of the pipeline asks for; None: nobody says."""
-    asked = [f.resources.memory for stage in pipeline.stages.values() for f in stage.functions.values() if f.resources.memory]
+    asked = [
+        f.resources.memory for stage in pipeline.stages.values() for f in stage.functions.values() if f.resources.memory
+    ]
     return max(asked) if asked else None
-
-

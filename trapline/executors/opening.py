@@ -32,7 +32,9 @@ def open_configured(config: WorkerConfig, bucket: str | None = None) -> Store:
     """The pipeline's store, or another bucket of the same endpoint."""
     name = bucket or config.bucket
     if config.store == "embedded" and config.data is not None and config.control is not None:
-        return EmbeddedStore(EmbeddedConfig(config.data, name, config.control, config.shared if name == config.bucket else ()))
+        return EmbeddedStore(
+            EmbeddedConfig(config.data, name, config.control, config.shared if name == config.bucket else ())
+        )
     return open_store(settings_from(name, endpoint=config.endpoint))
 
 
@@ -40,5 +42,9 @@ def open_runtime(config: WorkerConfig, store: Store) -> Runtime:
     """A worker's runtime."""
     pipeline = load_pipeline(config.project)
     return Runtime(
-        pipeline, store, config.cache, other=lambda bucket: open_configured(config, bucket), cache_bytes=config.cache_bytes
+        pipeline,
+        store,
+        config.cache,
+        other=lambda bucket: open_configured(config, bucket),
+        cache_bytes=config.cache_bytes,
     )

@@ -32,11 +32,12 @@ class WorkerProcess:
     def __init__(self, config: WorkerConfig, setup_allowance: Callable[[], float]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "trapline.executors.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=_environment(config),
+                start_new_session=True,  # a Ctrl-C is the engine's to answer
             )
         self._connection = Connection(ours.detach())
         self._connection.send_bytes(config.model_dump_json().encode())
@@ -171,7 +172,7 @@ class WorkerProcess:
 def _environment(config: WorkerConfig) -> dict[str, str]:
     """The worker's environment: numeric libraries do not start threads of their own beside the pool."""
     threads = str(config.threads)
-    quiet = {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    quiet = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     return {**os.environ, **quiet, "PYTHONUNBUFFERED": "1"}
 
 

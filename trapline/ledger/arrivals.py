@@ -41,7 +41,9 @@ class Chart:
     prior: dict[str, RollEntry] = field(default_factory=dict)  # the last final revision's members
 
 
-def arrived(graph: Graph, job: Job, rel: str, etag: str, size: int, received: Received, now: float, tracked: int) -> None:
+def arrived(
+    graph: Graph, job: Job, rel: str, etag: str, size: int, received: Received, now: float, tracked: int
+) -> None:
     """An image stands under `incoming/` with this etag. Repeated news changes nothing."""
     image = job.images.get(rel)
     if image is not None and image.etag == etag:
@@ -71,7 +73,7 @@ def arrived(graph: Graph, job: Job, rel: str, etag: str, size: int, received: Re
 
 def _stir(job: Job, now: float) -> None:
     """Something arrived: the job is not quiet, and not closed."""
-    job.last_arrival, job.quiet_before = now, 0.0
+    job.last_arrival, job.quiet_before, job.as_closed = now, 0.0, False
     job.closing_since = None
     if job.deadline_passed:
         return
@@ -215,7 +217,13 @@ def _as_before(graph: Graph, job: Job, image: Image, entry: RollEntry | None) ->
     pin = job.pins.get(entry.stage)
     if pin is None or pin.recipe != entry.recipe or entry.etag != image.etag or entry.stage != graph.names[graph.last]:
         return False
-    marks.believe(graph, job, image, graph.last, Found(entry.stage, entry.recipe, entry.etag, entry.size, entry.sha256, entry.state))
+    marks.believe(
+        graph,
+        job,
+        image,
+        graph.last,
+        Found(entry.stage, entry.recipe, entry.etag, entry.size, entry.sha256, entry.state),
+    )
     return True
 
 

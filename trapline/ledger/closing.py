@@ -6,7 +6,20 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from trapline.ledger.states import BLOCKED, DONE, FAILED, OWED, PASSED, RUNNING, SKIPPED, UNKNOWN, Failed, Graph, Image, Job
+from trapline.ledger.states import (
+    BLOCKED,
+    DONE,
+    FAILED,
+    OWED,
+    PASSED,
+    RUNNING,
+    SKIPPED,
+    UNKNOWN,
+    Failed,
+    Graph,
+    Image,
+    Job,
+)
 from trapline.records import JobState, RollEntry
 
 
@@ -41,19 +54,22 @@ def may_close(job: Job, now: float, refresh: float, settle: float) -> bool:
         return True
     if job.manifest is not None:
         return not job.busy
-    silent = quiet(job, now)
-    if silent >= settle:
-        return True
+    return quiet(job, now) >= _wait(job, refresh, settle)
+
+
+def _wait(job: Job, refresh: float, settle: float) -> float:
+    """Seconds of quiet that the job has to keep: few after a `_DONE`, or when only a retry reopened it."""
+    if job.as_closed:
+        return min(refresh, settle)
     answered = job.done is None or job.done.etag == job.answered
-    return silent >= refresh and not answered and not not_received(job)
+    return settle if answered or not_received(job) else min(refresh, settle)
 
 
 def closes_at(job: Job, now: float, refresh: float, settle: float) -> float | None:
     """When the closing condition will hold if nothing more arrives; None: it does not depend on time."""
     if job.cancelled or job.problem or job.manifest is not None:
         return job.deadline_at
-    wait = settle if job.done is None or job.done.etag == job.answered or not_received(job) else refresh
-    return now + max(0.0, wait - quiet(job, now))
+    return now + max(0.0, _wait(job, refresh, settle) - quiet(job, now))
 
 
 def gatherable(job: Job) -> bool:

@@ -174,7 +174,11 @@ class Ledger:
             stage=name,
             job=job.name,
             pin=pin,
-            parents={self.graph.names[p]: job.pins[self.graph.names[p]].recipe for p in self.graph.parents[stage] if p != self.graph.fetch},
+            parents={
+                self.graph.names[p]: job.pins[self.graph.names[p]].recipe
+                for p in self.graph.parents[stage]
+                if p != self.graph.fetch
+            },
             items=tuple(self._item(job, job.images[rel], stage) for rel in rels),
             limit_seconds=self.policy.timeout(name, pin.function) * len(rels),
             station=self.policy.station(job.name),
@@ -212,7 +216,9 @@ class Ledger:
             if item is None:
                 self._returned(job, held, rel)
             else:
-                effects += tasks.settle(self.graph, self.policy, job, held, item.model_copy(update={"rel": rel}), now, self.tracked)
+                effects += tasks.settle(
+                    self.graph, self.policy, job, held, item.model_copy(update={"rel": rel}), now, self.tracked
+                )
         return effects
 
     def _returned(self, job: Job, held: Held, rel: str) -> None:
@@ -260,7 +266,9 @@ class Ledger:
         """A dead letter that the engine itself decides on."""
         from_code = CODES[code]
         tries = tasks.attempts_of(image, stage)
-        return Bury(job.name, self.graph.names[stage], image.rel, image.epoch, code, from_code.meaning, from_code.remedy, tries)
+        return Bury(
+            job.name, self.graph.names[stage], image.rel, image.epoch, code, from_code.meaning, from_code.remedy, tries
+        )
 
     def due(self, name: str) -> float | None:
         """When the job's next waiting task is due."""

@@ -42,7 +42,20 @@ class Found(NamedTuple):
 class Image:
     """One image of a job, and where it stands at every stage."""
 
-    __slots__ = ("attempts", "bytes_gone", "epoch", "etag", "failure", "graves", "received", "rel", "sha256", "size", "states", "touched")
+    __slots__ = (
+        "attempts",
+        "bytes_gone",
+        "epoch",
+        "etag",
+        "failure",
+        "graves",
+        "received",
+        "rel",
+        "sha256",
+        "size",
+        "states",
+        "touched",
+    )
 
     def __init__(self, rel: str, stages: int) -> None:
         self.rel = rel
@@ -148,6 +161,7 @@ class Job:
         self.last_arrival = now
         self.quiet_before = 0.0  # quiet counted before this engine started
         self.done: DoneMark | None = None
+        self.as_closed = False  # nothing arrived since the last final revision
         self.answered = ""  # etag of the `_DONE` that the last final revision answers
         self.cancelled = False
         self.deadline_at: float | None = None

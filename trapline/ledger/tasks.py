@@ -63,7 +63,9 @@ class Unbury:
 Effect = Bury | Unbury
 
 
-def choose(graph: Graph, policy: Policy, job: Job, stages: Sequence[int], parallel: int, now: float) -> tuple[int, list[str]] | None:
+def choose(
+    graph: Graph, policy: Policy, job: Job, stages: Sequence[int], parallel: int, now: float
+) -> tuple[int, list[str]] | None:
     """The next batch of a job among some stages: the deepest first, so that results appear while images arrive."""
     wake(job, now)
     for stage in reversed(stages):
@@ -135,7 +137,9 @@ def died(graph: Graph, policy: Policy, job: Job, held: Held, code: str, now: flo
     return []
 
 
-def settle(graph: Graph, policy: Policy, job: Job, held: Held, item: ItemOutcome, now: float, tracked: int) -> list[Effect]:
+def settle(
+    graph: Graph, policy: Policy, job: Job, held: Held, item: ItemOutcome, now: float, tracked: int
+) -> list[Effect]:
     """Take in what became of one item."""
     if not _current(job, held, item.rel, held.rels.get(item.rel, -1)):
         return []

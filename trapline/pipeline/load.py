@@ -58,7 +58,9 @@ class Pipeline:
     @cached_property
     def layout(self) -> Layout:
         records = {s.name: s.spec.to for s in self.stages.values() if s.kind == "image"}
-        suffixes = frozenset(s.lower() for s in self.spec.images.suffixes) if self.spec.images.suffixes else IMAGE_SUFFIXES
+        suffixes = (
+            frozenset(s.lower() for s in self.spec.images.suffixes) if self.spec.images.suffixes else IMAGE_SUFFIXES
+        )
         return Layout(
             root=self.spec.root or "",
             depth=self.spec.jobs.depth,
@@ -78,12 +80,12 @@ class Pipeline:
 
     def station(self, job: str) -> dict[str, Any]:
         """What is known about a job's station, as the functions see it."""
-        station = self.spec.stations.get(job.split("/")[0])
+        station = self.spec.stations.get(job.split("/", maxsplit=1)[0])
         return station.model_dump(mode="json", exclude_none=True) if station else {}
 
     def settle(self, job: str) -> float:
         """Seconds of quiet after which a job closes by itself."""
-        station = self.spec.stations.get(job.split("/")[0])
+        station = self.spec.stations.get(job.split("/", maxsplit=1)[0])
         chosen = station.settle if station and station.settle is not None else self.spec.jobs.settle
         return chosen.total_seconds()
 
@@ -97,7 +99,9 @@ def load_pipeline(folder: Path) -> Pipeline:
     parents = {name: _parents(spec, name, kinds) for name in spec.stages}
     stages = {}
     for name in _ordered(parents):
-        functions = {f: load_function(folder, f, name) for f in (spec.stages[name].function, *spec.stages[name].alternatives)}
+        functions = {
+            f: load_function(folder, f, name) for f in (spec.stages[name].function, *spec.stages[name].alternatives)
+        }
         stages[name] = Stage(name, kinds[name], spec.stages[name], functions, parents[name])
         _check_stage(stages[name])
     return Pipeline(folder.resolve(), spec, stages)
@@ -131,7 +135,9 @@ def resolve_parameters(function: FunctionSpec, given: dict[str, Any], where: str
         try:
             jsonschema.validate(value, function.parameters[name])
         except jsonschema.ValidationError as error:
-            raise ConfigError(f"{where}.{name}: {error.message}.", remedy=f"See functions/{function.name}/function.yaml.") from None
+            raise ConfigError(
+                f"{where}.{name}: {error.message}.", remedy=f"See functions/{function.name}/function.yaml."
+            ) from None
     defaults = {name: schema["default"] for name, schema in function.parameters.items() if "default" in schema}
     missing = [name for name in function.parameters if name not in defaults and name not in given]
     if missing:
@@ -153,7 +159,9 @@ def _parse(kind: type[M], path: Path, hint: str) -> M:
     except OSError as error:
         raise ConfigError(f"{where} cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{where} is not YAML: {_yaml_problem(error)}.", remedy="Check the indentation there.") from None
+        raise ConfigError(
+            f"{where} is not YAML: {_yaml_problem(error)}.", remedy="Check the indentation there."
+        ) from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{where} holds no settings.", remedy=hint or "Expected `name: value` lines.")
     try:
@@ -209,7 +217,9 @@ def _check_parameter_schema(where: str, schema: dict[str, Any]) -> None:
         if "default" in schema:
             jsonschema.validate(schema["default"], schema)
     except (jsonschema.SchemaError, jsonschema.ValidationError) as error:
-        raise ConfigError(f"{where}: {error.message}.", remedy="Expected a JSON Schema, such as {type: integer, default: 5}.") from None
+        raise ConfigError(
+            f"{where}: {error.message}.", remedy="Expected a JSON Schema, such as {type: integer, default: 5}."
+        ) from None
 
 
 # -- the stages together
@@ -246,7 +256,9 @@ def _check_prefixes(spec: PipelineSpec, kinds: dict[str, StageKind]) -> None:
 def _check_output(name: str, stage: StageSpec, kind: StageKind, own: dict[str, str]) -> None:
     expected = {"fetch": own["incoming"], "gather": own["results"], "notify": own["receipts"]}.get(kind)
     if expected and stage.to != expected:
-        raise ConfigError(f"pipeline.yaml: stages.{name}.to: it writes {stage.to}.", remedy=f"This kind of stage writes {expected}.")
+        raise ConfigError(
+            f"pipeline.yaml: stages.{name}.to: it writes {stage.to}.", remedy=f"This kind of stage writes {expected}."
+        )
     for source in stage.source:
         if stage.to.startswith(source) or source.startswith(stage.to):
             raise ConfigError(

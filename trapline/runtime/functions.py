@@ -50,13 +50,17 @@ class Functions:
         if spec is None:
             raise RecipeRefused(f"this project's stage {pin.stage!r} has no function {pin.function!r}")
         if spec.version != pin.version:
-            raise RecipeRefused(f"function {pin.function!r} is version {spec.version} here; the job was pinned to {pin.version}")
+            raise RecipeRefused(
+                f"function {pin.function!r} is version {spec.version} here; the job was pinned to {pin.version}"
+            )
         return spec
 
     def _context(self, pin: Pin) -> Context:
         model = self._models.load(pin.model) if pin.model else None
         if model is not None and pin.model is not None and model.card.sha256 != pin.model.sha256:
-            raise RecipeRefused(f"model {pin.model.name} {pin.model.version} has another hash than the job was pinned to")
+            raise RecipeRefused(
+                f"model {pin.model.name} {pin.model.version} has another hash than the job was pinned to"
+            )
         return Context(function=pin.function, parameters=pin.parameters, recipe=pin.recipe, model=model)
 
 
@@ -68,10 +72,14 @@ def handler_class(spec: FunctionSpec, folder: Path) -> type[Handler]:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise Permanent(f"Function {spec.name!r}: {module_name} cannot be imported: {error}.", code="function_error") from error
+        raise Permanent(
+            f"Function {spec.name!r}: {module_name} cannot be imported: {error}.", code="function_error"
+        ) from error
     found = getattr(module, name, None)
     if found is None:
-        have = ", ".join(sorted(n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name))
+        have = ", ".join(
+            sorted(n for n, v in vars(module).items() if isinstance(v, type) and v.__module__ == module_name)
+        )
         raise Permanent(f"Function {spec.name!r}: {module_name} has no class {name!r}; found {have or 'none'}.")
     handler: type[Handler] = found
     return handler

@@ -17,7 +17,6 @@ from trapline.records import (
     ImageRecord,
     Item,
     ItemOutcome,
-    Pin,
     ProducedBy,
     SchemaNewer,
     Source,
@@ -53,7 +52,9 @@ class Task:
 class ImageStage:
     """Runs tickets of per-image stages against one store."""
 
-    def __init__(self, store: Store, layout: Layout, max_pixels: int, clock: Callable[[], float], cache_bytes: int) -> None:
+    def __init__(
+        self, store: Store, layout: Layout, max_pixels: int, clock: Callable[[], float], cache_bytes: int
+    ) -> None:
         self._store = store
         self._layout = layout
         self._max_pixels = max_pixels
@@ -107,9 +108,17 @@ class ImageStage:
         return self._prepare(ticket, item, held, source, outcomes)
 
     def _not_read(self, item: Item, error: StoreError) -> ItemOutcome:
-        return ItemOutcome(rel=item.rel, result="failed", code="function_error", message=f"The image could not be read: {error}", retry=True)
+        return ItemOutcome(
+            rel=item.rel,
+            result="failed",
+            code="function_error",
+            message=f"The image could not be read: {error}",
+            retry=True,
+        )
 
-    def _prepare(self, ticket: Ticket, item: Item, held: Bytes, source: Source, outcomes: list[ItemOutcome]) -> Task | None:
+    def _prepare(
+        self, ticket: Ticket, item: Item, held: Bytes, source: Source, outcomes: list[ItemOutcome]
+    ) -> Task | None:
         if not held.data:
             outcomes.append(failed(item, source, Permanent(CODES["empty_file"].meaning, code="empty_file")))
             return None
@@ -172,7 +181,9 @@ class ImageStage:
         seconds, cpu_seconds = (self._clock() - wall) / len(tasks), (time.process_time() - cpu) / len(tasks)
         for task, result in zip(tasks, results, strict=True):
             task.result = result
-            task.usage = Usage(seconds=round(seconds, 6), cpu_seconds=round(cpu_seconds, 6), bytes_in=len(task.held.data))
+            task.usage = Usage(
+                seconds=round(seconds, 6), cpu_seconds=round(cpu_seconds, 6), bytes_in=len(task.held.data)
+            )
 
     # -- committing
 
@@ -186,7 +197,9 @@ class ImageStage:
         try:
             data = record.dump()
         except (ValueError, TypeError) as error:
-            return failed(item, source, Permanent(f"What the function returned is no JSON: {error}", code="function_output"))
+            return failed(
+                item, source, Permanent(f"What the function returned is no JSON: {error}", code="function_output")
+            )
         if self._clock() >= until:
             return None  # the ticket is no longer ours: its images become unknown and are read again
         return self._write(ticket, item, source, record, data)
@@ -208,7 +221,9 @@ class ImageStage:
             return {}, task.result
         if not isinstance(task.result, dict):
             kind = type(task.result).__name__
-            return {}, Permanent(f"The function returned {kind} for an item; expected a dict or a Failure.", code="function_output")
+            return {}, Permanent(
+                f"The function returned {kind} for an item; expected a dict or a Failure.", code="function_output"
+            )
         return _merge(before, task.result)
 
     def _record(self, ticket: Ticket, task: Task, source: Source, known: dict[str, Any]) -> ImageRecord:
@@ -249,7 +264,9 @@ def _agrees(record: ImageRecord, recipe: str, held: Bytes) -> bool:
 
 def _matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:
     labels = when.get("label") or ()
-    return (not labels or detection.get("label") in labels) and float(detection.get("confidence", 1.0)) >= when.get("confidence", 0.0)
+    return (not labels or detection.get("label") in labels) and float(detection.get("confidence", 1.0)) >= when.get(
+        "confidence", 0.0
+    )
 
 
 def _answers(handler: Handler, items: list[Any]) -> list[Any]:

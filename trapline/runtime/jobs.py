@@ -46,7 +46,9 @@ class Differs(Exception):
 class JobStages:
     """Runs fetch, gather and notify tickets against one store. `other` opens another bucket by name."""
 
-    def __init__(self, store: Store, layout: Layout, bucket: str, other: Callable[[str], Store], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, layout: Layout, bucket: str, other: Callable[[str], Store], clock: Callable[[], float]
+    ) -> None:
         self._store = store
         self._layout = layout
         self._bucket = bucket
@@ -68,7 +70,9 @@ class JobStages:
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _fetch_item(self, ticket: Ticket, item: Item) -> FetchItem:
-        return FetchItem(item.rel, item.key, ticket.job, item.url, self._bucket, ticket.pin.parameters, self._read_object)
+        return FetchItem(
+            item.rel, item.key, ticket.job, item.url, self._bucket, ticket.pin.parameters, self._read_object
+        )
 
     def _read_object(self, bucket: str | None, key: str, max_bytes: int) -> bytes:
         store = self._store if bucket is None else self._other(bucket)
@@ -115,7 +119,9 @@ class JobStages:
                 raise Temporary("The compile took longer than its `timeout`.", code="timeout")
             key = self._layout.result(ticket.job, f"{order.revision}/{name}")
             self._store.put_file(key, path, content_type=content_type)
-            return FileRef(name=name, key=key, size=path.stat().st_size, sha256=sha256_of(path), content_type=content_type)
+            return FileRef(
+                name=name, key=key, size=path.stat().st_size, sha256=sha256_of(path), content_type=content_type
+            )
 
         return GatherItem(
             job=ticket.job,
@@ -137,7 +143,11 @@ class JobStages:
     def _member(self, entry: RollEntry) -> Member:
         if entry.state in ("done", "skipped"):
             record = load(ImageRecord, self._bytes(self._layout.record(entry.stage, entry.rel), entry))
-            same = record is not None and entry.recipe in ("", record.recipe) and entry.sha256 in ("", record.source.sha256)
+            same = (
+                record is not None
+                and entry.recipe in ("", record.recipe)
+                and entry.sha256 in ("", record.source.sha256)
+            )
             if not same:
                 raise Differs(entry.rel, entry.stage)
             return Member(entry, record, None)
@@ -207,5 +217,7 @@ def _no_summary() -> Failure:
 
 def roll_lines(entries: Iterator[RollEntry]) -> bytes:
     """A roll as it is stored: one JSON line a member."""
-    dumps = (json.dumps(e.model_dump(exclude_defaults=True), ensure_ascii=False, separators=(",", ":")) for e in entries)
+    dumps = (
+        json.dumps(e.model_dump(exclude_defaults=True), ensure_ascii=False, separators=(",", ":")) for e in entries
+    )
     return "".join(line + "\n" for line in dumps).encode("utf-8", "surrogatepass")

@@ -93,4 +93,12 @@ def _setup_outcome(ticket: Ticket, error: BaseException | None) -> ItemOutcome:
     log.warning("event=function.setup_failed stage=%s function=%s error=%s", ticket.stage, ticket.pin.function, problem)
     code = problem.code if problem.code in CODES else "function_error"
     message = f"The function could not be set up: {problem.message}"
-    return ItemOutcome(rel="", result="failed", code=code, message=message, remedy=problem.remedy, retry=problem.retry, after=problem.after)
+    return ItemOutcome(
+        rel="",
+        result="failed",
+        code=code,
+        message=message,
+        remedy=problem.remedy,
+        retry=problem.retry,
+        after=problem.after,
+    )

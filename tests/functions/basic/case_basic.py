@@ -50,7 +50,9 @@ class Detect:
         if "raise" in words:
             raise RuntimeError("a bug")
         found = [w for w in words if w in ("moth", "beetle")]
-        boxes = [{"id": f"d{n}", "box": [n, 0, n + 1, 1], "label": "insect", "confidence": 0.9} for n, _ in enumerate(found)]
+        boxes = [
+            {"id": f"d{n}", "box": [n, 0, n + 1, 1], "label": "insect", "confidence": 0.9} for n, _ in enumerate(found)
+        ]
         return {"image": {"width": 10, "height": 10, "words": found}, "detections": boxes}
 
 
@@ -79,7 +81,13 @@ class Compile:
                 named = [c["label"] for d in self._known(member) for c in d.get("classifications", [])]
                 labels.update(named)
                 code = member.dead_letter.code if member.dead_letter else ""
-                line = {"rel": member.entry.rel, "state": member.entry.state, "code": code, "labels": named, "revision": item.revision}
+                line = {
+                    "rel": member.entry.rel,
+                    "state": member.entry.state,
+                    "code": code,
+                    "labels": named,
+                    "revision": item.revision,
+                }
                 out.write(json.dumps(line).encode() + b"\n")
         return [{"labels": dict(labels)}]
 
