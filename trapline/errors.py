@@ -139,6 +139,11 @@ CODES: dict[str, Code] = {
         False,
         f"Return one dict or one Failure per item, in order. {_RETRY}",
     ),
+    "store_refused": Code(
+        "The store refused to read or write what belongs to the image.",
+        True,
+        f"Check the credentials' rights on the bucket. {_RETRY}",
+    ),
     "timeout": Code("The item took longer than its stage's `timeout`.", True, f"Raise `delivery.timeout`. {_RETRY}"),
     "worker_died": Code(
         "The worker died while it ran this item alone.", True, f"Read `logs/` and the engine's log. {_RETRY}"
@@ -165,17 +170,20 @@ CODES: dict[str, Code] = {
     "fetch_refused": Code(
         "The address may not be fetched (private network, scheme, or bucket not allowed).",
         False,
-        "Use a public https:// address, or name the host or bucket under `fetch.allow` in pipeline.yaml.",
+        "Use a public https:// address, or name the host under `stages.fetch.parameters.allow`, "
+        "the bucket under `stages.fetch.parameters.buckets` in pipeline.yaml.",
     ),
     "fetch_not_found": Code("There is nothing at this address.", False, f"Check the address in the manifest. {_RETRY}"),
     "fetch_too_large": Code(
-        "The answer is larger than `fetch.max_bytes`.", False, f"Raise `fetch.max_bytes` in pipeline.yaml. {_RETRY}"
+        "The answer is larger than `stages.fetch.parameters.max_bytes` allows.",
+        False,
+        f"Raise `stages.fetch.parameters.max_bytes` in pipeline.yaml. {_RETRY}",
     ),
     "fetch_failed": Code("The address could not be read.", True, f"Check that the server answers. {_RETRY}"),
     "callback_refused": Code(
         "The callback's address may not be called (private network or scheme).",
         False,
-        "Use a public https:// address, or name the host under `notify.allow` in pipeline.yaml.",
+        "Use a public https:// address, or name the host under `stages.notify.parameters.allow` in pipeline.yaml.",
     ),
     "callback_failed": Code(
         "The client's callback did not answer with success.", True, f"Check the client's server. {_RETRY}"

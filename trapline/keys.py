@@ -137,6 +137,10 @@ class Layout:
     def inflight(self) -> str:
         return f"{self.root}{self.control}inflight{_RECORD}"
 
+    def epoch(self, n: int) -> str:
+        """The n-th engine's claim on the bucket."""
+        return f"{self.root}{self.control}epochs/{n:09d}{_RECORD}"
+
     @property
     def engine(self) -> str:
         """What was fixed at first use (the depth of jobs), and which release wrote here last."""

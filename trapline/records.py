@@ -476,7 +476,7 @@ class ItemOutcome(Frozen):
     message: str = ""
     remedy: str = ""
     retry: bool | None = None  # None: the stage's policy decides
-    after: float | None = None  # seconds
+    after: float | None = None  # seconds; with `unknown`: the store failed, try again then, at no cost
     stage: str = ""  # for `refused`: the stage whose record did not agree
 
 

@@ -102,6 +102,10 @@ class AsyncMemory:
         await self._ask("put", key)
         return self.store.put(key, data, content_type=content_type)
 
+    async def create(self, key: str, data: bytes) -> Entry:
+        await self._ask("create", key)
+        return self.store.put(key, data, create_only=True)
+
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             await self._ask("delete", key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -12,62 +11,83 @@ from trapline.errors import ConfigError, NotFound
 from trapline.pipeline.load import Pipeline
 from trapline.store.base import Store
 
+_PAGE = "docs/reference/model.md"
+
 
 def seed_models(pipeline: Pipeline, store: Store) -> list[str]:
     """Put every carried model that the bucket lacks into force. Returns their names. Raises `ConfigError`."""
     seeded = []
     for name, folder in _carried(pipeline).items():
-        card = _card(folder)
+        card = _card(folder, name)
         data = _file(folder, card)
         if not _in_force(store, pipeline.layout.model_current(name)):
-            _check(folder)
+            _check(folder, data)
             _put(
                 store,
                 pipeline,
                 name,
-                str(card["version"]),
-                {"model.yaml": (folder / "model.yaml").read_bytes(), str(card["file"]): data},
+                card["version"],
+                {"model.yaml": (folder / "model.yaml").read_bytes(), card["file"]: data},
             )
             seeded.append(name)
     return seeded
 
 
 def _carried(pipeline: Pipeline) -> dict[str, Path]:
+    """Model name → the folder that a function carries it in."""
     functions = {f.name: f for stage in pipeline.stages.values() for f in stage.functions.values() if f.model}
     folders = {f.model.name: pipeline.folder / "functions" / f.name / "model" for f in functions.values() if f.model}
-    return {name: folder for name, folder in folders.items() if (folder / "model.yaml").is_file()}
+    return {name: folder for name, folder in folders.items() if folder.exists()}
 
 
-def _card(folder: Path) -> dict[str, Any]:
-    try:
-        card = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
-        return {key: card[key] for key in ("version", "file", "sha256")}
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{_where(folder)}: the card cannot be read: {error}.", remedy="See docs/reference/function.md."
-        ) from None
-
-
-def _file(folder: Path, card: dict[str, Any]) -> bytes:
-    path = folder / str(card["file"])
+def _card(folder: Path, name: str) -> dict[str, str]:
+    """What of a card is needed at every start; the whole card is checked at the first."""
+    path = folder / "model.yaml"
     if not path.is_file():
-        raise ConfigError(
-            f"{_where(folder)}: there is no {card['file']}.", remedy="Copy the model's file beside its card."
-        )
-    data = path.read_bytes()
+        raise _wrong(folder, "there is no such file", f"Put the model's card there; see {_PAGE}.")
+    try:
+        card = yaml.safe_load(path.read_bytes())
+        found = {key: str(card[key]) for key in ("name", "version", "file", "sha256")}
+    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError):
+        found = _read_whole(folder)
+    if found["name"] != name:
+        function = f"functions/{folder.parent.name}/function.yaml"
+        raise _wrong(folder, f"name: it says {found['name']!r}, but {function} names {name!r}", "Change one of them.")
+    return found
+
+
+def _file(folder: Path, card: dict[str, str]) -> bytes:
+    try:
+        data = (folder / card["file"]).read_bytes()
+    except OSError as error:
+        remedy = "Copy the model's file beside its card."
+        raise _wrong(folder, f"file: {card['file']} cannot be read ({error.strerror})", remedy) from None
     found = hashlib.sha256(data).hexdigest()
     if found != card["sha256"]:
-        raise ConfigError(
-            f"{_where(folder)}: {card['file']} has sha256 {found[:16]}…, the card says {str(card['sha256'])[:16]}….",
-            remedy="Put back the file that belongs to this card, or give the new model its own card and version.",
+        raise _wrong(
+            folder,
+            f"sha256: {card['file']} has {found[:16]}…, the card says {card['sha256'][:16]}…",
+            "Put back the file that belongs to this card, or give the new model its own card and version.",
         )
     return data
 
 
-def _check(folder: Path) -> None:
-    from trapline.models import Model  # noqa: PLC0415 - onnxruntime is needed at the first start alone
+def _read_whole(folder: Path) -> dict[str, str]:
+    """A card that the quick look did not understand, read by those who say what is wrong with it."""
+    from trapline.models import read_card  # noqa: PLC0415 - onnxruntime is not needed where all is well
 
-    Model.load(folder)
+    card = read_card(folder / "model.yaml", _where(folder))
+    return {"name": card.name, "version": card.version, "file": card.file, "sha256": card.sha256}
+
+
+def _check(folder: Path, data: bytes) -> None:
+    from trapline.models import check_model, read_card  # noqa: PLC0415 - onnxruntime is needed at the first start alone
+
+    check_model(read_card(folder / "model.yaml", _where(folder)), data)
+
+
+def _wrong(folder: Path, problem: str, remedy: str) -> ConfigError:
+    return ConfigError(f"{_where(folder)}: {problem}.", remedy=remedy)
 
 
 def _where(folder: Path) -> str:

@@ -96,6 +96,8 @@ async def chart(world: World, name: str) -> None:
         desk.again["chart"] = world.now() + 5.0
         desk.chart_wanted = True
     await _quarantine(world, name, found)
+    if not job.closed:
+        await _newer_models(world, name)
 
 
 def revoke(world: World, name: str, cancelled: bool) -> None:
@@ -120,6 +122,15 @@ async def _look(world: World, job: Job) -> tuple[Chart, sweep.JobListing]:
     if listing.done:
         await _done(world, found, listing.done)
     return found, listing
+
+
+async def _newer_models(world: World, name: str) -> None:
+    """Which stages' models were promoted since the job was pinned: they affect new jobs only."""
+    pinned = {stage: pin.model for stage, pin in world.ledger.jobs[name].pins.items() if pin.model}
+    keys = [world.layout.model_current(model.name) for model in pinned.values()]
+    now = [got.data.decode("utf-8", "replace").strip() if got else "" for got in await world.store.gets(keys)]
+    moved = {stage: v for (stage, model), v in zip(pinned.items(), now, strict=True) if v not in ("", model.version)}
+    world.desk(name).newer_model = moved
 
 
 async def _places(world: World, prefix: str, name: str) -> list[list[Entry]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from trapline.dispatcher import charting, effects, gathering, intake, notifying, opening, reading, requests, telling
 from trapline.dispatcher.desk import Desk
+from trapline.dispatcher.epoch import Epoch
 from trapline.dispatcher.inflight import InflightBook
 from trapline.dispatcher.world import World
 from trapline.errors import StoreError, SurroundingsError
@@ -44,6 +45,8 @@ class Dispatcher:
         self._again: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._inflight = InflightBook(world)
+        self._epoch = Epoch(world)
+        self._overtaken: SurroundingsError | None = None
 
     def notice(self, event: ObjectEvent) -> None:
         """A trigger saw something. Call it on the loop's thread."""
@@ -54,16 +57,18 @@ class Dispatcher:
         """Work until cancelled. What is under way when that happens is found again in the bucket."""
         await self.world.executor.start()
         await opening.engine_record(self.world)
+        await self._epoch.take()
         await self._inflight.recall()
         self._schedule()
         self.ready.set()
         try:
-            while True:
+            while self._overtaken is None:
                 pause = self._turn()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):  # `wait_for` may swallow a cancellation in Python 3.11
                         await self._wake.wait()
                 self._wake.clear()
+            raise self._overtaken
         finally:
             await self._stop()
 
@@ -105,7 +110,7 @@ class Dispatcher:
         jobs: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, None]]]] = {
             "full": (world.full_every, lambda: charting.full(world)),
             "names": (world.names_every, lambda: charting.names(world)),
-            "requests": (REQUESTS_EVERY, lambda: requests.answer(world)),
+            "requests": (REQUESTS_EVERY, self._ask),
         }
         for name, (every, work) in jobs.items():
             if world.wanted.pop(name, False):
@@ -265,6 +270,14 @@ class Dispatcher:
             self._start(name, "seen", lambda: gathering.seen_and_forgotten(self.world, name))
 
     # -- one thing of a kind at a time
+
+    async def _ask(self) -> None:
+        """Look for requests, and whether another engine took over."""
+        try:
+            await self._epoch.check()
+        except SurroundingsError as error:
+            self._overtaken = error
+        await requests.answer(self.world)
 
     async def _take_in(self) -> None:
         events = list(self._inbox.values())

@@ -52,6 +52,10 @@ class AsyncStore(Protocol):
 
     async def put(self, key: str, data: bytes, content_type: str = "application/json") -> Entry: ...
 
+    async def create(self, key: str, data: bytes) -> Entry:
+        """Write an object that must not be there; raises `Conflict` where the store can tell."""
+        ...
+
     async def delete(self, keys: Sequence[str]) -> None: ...
 
     def pages(self, prefix: str) -> AsyncIterator[list[Entry]]:
@@ -102,6 +106,9 @@ class ThreadedStore:
 
     async def put(self, key: str, data: bytes, content_type: str = "application/json") -> Entry:
         return await self._do(lambda: self._store.put(key, data, content_type=content_type))
+
+    async def create(self, key: str, data: bytes) -> Entry:
+        return await self._do(lambda: self._store.put(key, data, create_only=True))
 
     async def delete(self, keys: Sequence[str]) -> None:
         def remove() -> None:

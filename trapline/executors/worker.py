@@ -16,7 +16,7 @@ import threading
 from multiprocessing.connection import Connection
 
 from trapline.executors.opening import WorkerConfig, open_configured, open_runtime
-from trapline.records import Outcome, Ticket
+from trapline.records import ItemOutcome, Outcome, Ticket
 from trapline.runtime.runtime import Runtime
 
 log = logging.getLogger("trapline.worker")
@@ -56,7 +56,8 @@ def _serve(connection: Connection, runtime: Runtime) -> None:
             outcome = runtime.run(ticket)
         except Exception:
             log.exception("event=worker.error ticket=%s stage=%s", ticket.id, ticket.stage)
-            outcome = Outcome(ticket=ticket.id)
+            again = (ItemOutcome(rel=item.rel, result="unknown", after=5.0) for item in ticket.items)
+            outcome = Outcome(ticket=ticket.id, items=tuple(again))
         connection.send_bytes(outcome.model_dump_json(exclude_defaults=True).encode())
 
 

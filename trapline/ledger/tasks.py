@@ -157,6 +157,9 @@ def settle(
         arrivals.arrived(graph, job, item.rel, item.source.etag, item.source.size, received, now, tracked)
     elif item.result == "refused" and item.stage in graph.names:
         marks.doubt(job, image, sorted({graph.names.index(item.stage), held.stage, *graph.below(held.stage)}))
+    elif item.after is not None:
+        marks.put(job, image, held.stage, OWED)
+        heapq.heappush(job.retries, Retry(now + item.after, held.stage, item.rel))
     else:
         marks.doubt(job, image, [held.stage])
     return []

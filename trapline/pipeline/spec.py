@@ -4,42 +4,107 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
 
-_NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-_ISO = re.compile(r"^P(?!$)(\d+D)?(T(?!$)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$")
-_SIZE = re.compile(r"^(\d+(?:\.\d+)?)(Ki|Mi|Gi|k|M|G)?$")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+_HANDLER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_TRIGGER = re.compile(r"[a-z][a-z0-9_]*")
+_BUCKET = re.compile(r"(?=.{3,63}$)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](\.?[a-z0-9-])*\.?[a-z0-9]")
+# Never more than a thousand years: times are added to dates.
+_ISO = re.compile(r"P(?!$)(\d{1,5}D)?(T(?!$)(\d{1,6}H)?(\d{1,8}M)?(\d{1,9}(\.\d{1,6})?S)?)?")
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)(Ki|Mi|Gi|k|M|G)?")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_LEAST_MEMORY = 2**20  # bytes; less is a forgotten unit
+_LONGEST_PREFIX = 200  # characters
 
 
 def _duration(value: object) -> object:
     if isinstance(value, timedelta):
         return value
-    if not isinstance(value, str) or not _ISO.match(value):
-        raise ValueError(f"{value!r} is not an ISO 8601 duration; write for example PT30S, PT5M, PT2H or P1D")
+    if not isinstance(value, str) or not _ISO.fullmatch(value):
+        raise ValueError(f"{_shown(value)} is not an ISO 8601 duration; write for example PT30S, PT5M, PT2H or P1D")
     return value
 
 
-def _byte_size(value: object) -> object:
-    match = _SIZE.match(str(value))
+def _some_time(value: timedelta) -> timedelta:
+    if value < timedelta(seconds=1):
+        raise ValueError(f"{value.total_seconds():g} seconds is too short; write PT1S or more")
+    return value
+
+
+def _memory(value: object) -> object:
+    match = _SIZE.fullmatch(str(value))
+    size = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
     if not match:
-        raise ValueError(f"{value!r} is not a size; write for example 512Mi or 2Gi")
-    return int(float(match[1]) * _UNITS[match[2] or ""])
+        raise ValueError(f"{_shown(value)} is not a size; write for example 512Mi or 2Gi")
+    if size < _LEAST_MEMORY:
+        raise ValueError(f"{_shown(value)} is {size} bytes; write for example 512Mi or 2Gi")
+    return size
 
 
 def _prefix(value: object) -> object:
-    text = str(value)
-    if not text.endswith("/") or text.startswith("/") or "//" in text or any(p in (".", "..") for p in text.split("/")):
-        raise ValueError(f"{text!r} is not a prefix; write for example detections/ (no leading slash, one at the end)")
+    text = value if isinstance(value, str) else ""
+    bad = text.startswith("/") or any(part in ("", ".", "..") for part in text.split("/")[:-1])
+    if bad or not text.endswith("/") or not text.isprintable() or len(text) > _LONGEST_PREFIX:
+        raise ValueError(
+            f"{_shown(value)} is not a prefix; write for example detections/, with no slash before it and one after"
+        )
     return text
 
 
+def _one(value: object) -> object:
+    """A single word where a list is expected."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _like(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    """Text of one shape; `what` says which, with an example."""
+
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"{_shown(value)} is not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _trigger(value: object) -> object:
+    """A name, or one name with its options; no options may be written as nothing."""
+    named = value if isinstance(value, dict) else {value: None}
+    if len(named) == 1:
+        (name, options) = next(iter(named.items()))
+        if isinstance(name, str) and _TRIGGER.fullmatch(name) and isinstance(options, dict | None):
+            return {name: options or {}} if isinstance(value, dict) else name
+    raise ValueError(f"{_shown(value)} is not a trigger; write the name of a module in triggers/, or name: {{options}}")
+
+
+def _shown(value: object) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+_WORDS = "write lower-case letters, digits, hyphens and underscores, at most 63, such as"
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-ByteSize = Annotated[int, BeforeValidator(_byte_size)]
+SomeTime = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_some_time)]
+Memory = Annotated[int, BeforeValidator(_memory)]
 Prefix = Annotated[str, BeforeValidator(_prefix)]
+Name = Annotated[str, _like(_NAME, f"a name; {_WORDS} moth-traps")]
+Handler = Annotated[str, _like(_HANDLER, "a handler; write module:Class, such as functions.detect.handler:Detect")]
+Folder = Annotated[
+    str, _like(re.compile(r"(?!\.{1,2}$)[^/\x00]+"), "a station; write the first folder of its jobs, such as st7")
+]
+Suffix = Annotated[str, _like(re.compile(r"\.[^./\s]+"), "a suffix; write for example .jpg")]
+Trigger = Annotated[str | dict[str, dict[str, Any]], BeforeValidator(_trigger)]
+BucketName = Annotated[
+    str,
+    _like(
+        _BUCKET,
+        "a bucket's name; write 3 to 63 lower-case letters, digits, hyphens and single dots, such as moth-traps",
+    ),
+]
 
 
 def seconds(text: str) -> float:
@@ -59,14 +124,14 @@ class Delivery(Strict):
     retry: int = Field(3, ge=0, le=1000)
     backoffPolicy: Literal["linear", "exponential"] = "exponential"
     backoffDelay: Duration = timedelta(seconds=1)
-    timeout: Duration = timedelta(seconds=60)
+    timeout: SomeTime = timedelta(seconds=60)
 
 
 class Resources(Strict):
     """What one worker of the function may use."""
 
     cpu: float = Field(1, gt=0)  # cores
-    memory: ByteSize | None = None  # bytes; a worker above it fails its item with out_of_memory
+    memory: Memory | None = None  # bytes; a worker above it fails its item with out_of_memory
     gpu: int = Field(0, ge=0)
 
 
@@ -79,17 +144,19 @@ class Batch(Strict):
 class ModelChoice(Strict):
     """The model a function is given: `models/<name>/<version>/`; `current` is the version in force."""
 
-    name: str = Field(pattern=_NAME)
+    name: Name
     version: str = "current"
 
 
 class FunctionSpec(Strict):
     """`functions/<name>/function.yaml`."""
 
-    name: str = Field(pattern=_NAME)
+    page: ClassVar[str] = "function.md"  # where it is described, in docs/reference
+
+    name: Name
     version: str = "0.0.0"
     description: str = ""
-    handler: str = Field(pattern=r"^[\w.]+:\w+$")  # module:Class
+    handler: Handler
     accepts: str = "image"  # image | manifest | roll | summary | the record it builds on
     batch: Batch = Batch()
     delivery: Delivery = Delivery()
@@ -102,33 +169,23 @@ class FunctionSpec(Strict):
 class When(Strict):
     """Which detections a stage looks at."""
 
-    label: tuple[str, ...] = ()
+    label: Annotated[tuple[str, ...], BeforeValidator(_one)] = ()
     confidence: float = Field(0.0, ge=0, le=1)
-
-    @field_validator("label", mode="before")
-    @classmethod
-    def _one_label(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
 
 class StageSpec(Strict):
     """One entry of `stages:`."""
 
-    function: str
-    source: tuple[Prefix, ...] = Field(alias="from", min_length=1)
+    function: Name
+    source: Annotated[tuple[Prefix, ...], BeforeValidator(_one)] = Field(alias="from", min_length=1)
     to: Prefix
     type: str | None = None
-    alternatives: tuple[str, ...] = ()
+    alternatives: tuple[Name, ...] = ()
     when: When | None = None
     gather: Literal["job"] | None = None
     parameters: dict[str, Any] = {}
     delivery: dict[str, Any] = {}  # overrides single fields of the function's own
     executor: Literal["local"] | None = None
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _one_prefix(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
 
 class Jobs(Strict):
@@ -143,9 +200,9 @@ class Jobs(Strict):
 class Sweeps(Strict):
     """How often what is in the bucket is looked over, whatever events say."""
 
-    open: Duration = timedelta(minutes=1)  # each open job
-    names: Duration = timedelta(minutes=5)  # new folders and manifests
-    full: Duration = timedelta(hours=6)  # everything
+    open: SomeTime = timedelta(minutes=1)  # each open job
+    names: SomeTime = timedelta(minutes=5)  # new folders and manifests
+    full: SomeTime = timedelta(hours=6)  # everything
 
 
 class Station(Strict):
@@ -163,7 +220,7 @@ class Station(Strict):
         try:
             ZoneInfo(value or "UTC")
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Copenhagen") from None
+            raise ValueError(f"{_shown(value)} is not an IANA time zone such as Europe/Copenhagen") from None
         return value
 
 
@@ -171,7 +228,7 @@ class Images(Strict):
     """What is read as an image."""
 
     max_pixels: int = Field(100_000_000, ge=1)
-    suffixes: tuple[str, ...] | None = None  # None: every format that is read
+    suffixes: tuple[Suffix, ...] | None = None  # None: every format that is read
 
 
 class Results(Strict):
@@ -205,16 +262,16 @@ class LocalExecutor(Strict):
 class PipelineSpec(Strict):
     """`pipeline.yaml`."""
 
-    name: str = Field(pattern=_NAME)
-    bucket: str = Field("trapline", min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$")
+    name: Name
+    bucket: BucketName = "trapline"
     root: Prefix | None = None
-    triggers: tuple[str | dict[str, dict[str, Any]], ...] = ("folder",)
+    triggers: tuple[Trigger, ...] = ("folder",)
     jobs: Jobs = Jobs()
     sweeps: Sweeps = Sweeps()
-    stations: dict[str, Station] = {}
+    stations: dict[Folder, Station] = {}
     images: Images = Images()
     results: Results = Results()
     prefixes: Prefixes = Prefixes()
-    stages: dict[str, StageSpec] = Field(min_length=1)
+    stages: dict[Name, StageSpec] = Field(min_length=1)
     executor: Literal["local"] = "local"
     local: LocalExecutor = LocalExecutor()

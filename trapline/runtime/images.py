@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from trapline.errors import CODES, Failure, NotFound, Permanent, StoreError
+from trapline.errors import (
+    CODES,
+    Failure,
+    NotFound,
+    Permanent,
+    StoreError,
+    StoreUnavailable,
+    SurroundingsError,
+    TraplineError,
+)
 from trapline.images import Image
 from trapline.keys import Layout
 from trapline.records import (
@@ -28,6 +37,7 @@ from trapline.records import (
 from trapline.runtime.cache import ByteCache, Bytes, RecordCache
 from trapline.runtime.functions import Handler
 from trapline.runtime.items import ImageItem
+from trapline.runtime.logs import FUNCTION_LOG
 from trapline.store.base import Store
 
 log = logging.getLogger("trapline.runtime")
@@ -98,23 +108,14 @@ class ImageStage:
         except NotFound:
             outcomes.append(ItemOutcome(rel=item.rel, result="gone"))
             return None
-        except StoreError as error:
-            outcomes.append(self._not_read(item, error))
+        except (StoreError, SurroundingsError) as error:
+            outcomes.append(store_failed(item, error))
             return None
         source = Source(key=item.key, etag=held.etag, size=len(held.data), sha256=held.sha256)
         if held.etag != item.etag and held.sha256 != item.sha256:
             outcomes.append(ItemOutcome(rel=item.rel, result="changed", source=source))
             return None
         return self._prepare(ticket, item, held, source, outcomes)
-
-    def _not_read(self, item: Item, error: StoreError) -> ItemOutcome:
-        return ItemOutcome(
-            rel=item.rel,
-            result="failed",
-            code="function_error",
-            message=f"The image could not be read: {error}",
-            retry=True,
-        )
 
     def _prepare(
         self, ticket: Ticket, item: Item, held: Bytes, source: Source, outcomes: list[ItemOutcome]
@@ -207,8 +208,8 @@ class ImageStage:
     def _write(self, ticket: Ticket, item: Item, source: Source, record: ImageRecord, data: bytes) -> ItemOutcome:
         try:
             self._store.put(self._layout.record(ticket.stage, item.rel), data, content_type="application/json")
-        except StoreError as error:
-            return failed(item, source, as_failure(error))
+        except (StoreError, SurroundingsError) as error:
+            return store_failed(item, error, source)
         self._records.keep(ticket.stage, item.rel, record)
         return ItemOutcome(rel=item.rel, result=record.outcome, source=source)
 
@@ -303,11 +304,22 @@ def failed(item: Item, source: Source, problem: Failure) -> ItemOutcome:
     )
 
 
+STORE_PAUSE = 5.0  # seconds
+
+
+def store_failed(item: Item, error: TraplineError, source: Source | None = None) -> ItemOutcome:
+    """The store did not do what it should. A passing reason costs the item nothing; it is tried again."""
+    if isinstance(error, StoreUnavailable | SurroundingsError):
+        log.warning("event=store.failed key=%r error=%s", item.key, error)
+        return ItemOutcome(rel=item.rel, result="unknown", after=STORE_PAUSE)
+    return failed(item, source or Source(), Failure(error.message, code="store_refused"))
+
+
 def as_failure(error: BaseException) -> Failure:
     """Anything that was raised, as a failure. What is not one already follows the stage's policy."""
     if isinstance(error, Failure):
         return error
     if isinstance(error, MemoryError):
         return Failure("The function ran out of memory.", code="out_of_memory")
-    log.warning("event=function.raised error=%r trace=%r", error, "".join(traceback.format_exception(error))[-4000:])
+    logging.getLogger(FUNCTION_LOG).error("raised: %s", "".join(traceback.format_exception(error))[-8000:])
     return Failure(f"{type(error).__name__}: {error}"[:2000])

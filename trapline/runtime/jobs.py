@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trapline.errors import Failure, NotFound, Permanent, StoreError, Temporary
+from trapline.errors import Failure, NotFound, Permanent, StoreError, SurroundingsError, Temporary
 from trapline.keys import Layout
 from trapline.records import (
     DeadLetter,
@@ -27,7 +27,7 @@ from trapline.records import (
     read_manifest,
 )
 from trapline.runtime.functions import Handler
-from trapline.runtime.images import as_failure, failed
+from trapline.runtime.images import as_failure, failed, store_failed
 from trapline.runtime.items import FetchItem, GatherItem, Member, NotifyItem, sha256_of
 from trapline.store.base import Store
 
@@ -89,8 +89,8 @@ class JobStages:
             return None
         try:
             entry = self._store.put(item.key, result["data"], content_type=result.get("content_type"))
-        except StoreError as error:
-            return failed(item, Source(key=item.key), as_failure(error))
+        except (StoreError, SurroundingsError) as error:
+            return store_failed(item, error)
         return ItemOutcome(rel=item.rel, result="done", source=Source(key=item.key, etag=entry.etag, size=entry.size))
 
     # -- gather

@@ -14,9 +14,12 @@ from trapline.runtime.cache import ModelCache
 from trapline.runtime.functions import Functions, Handler, RecipeRefused
 from trapline.runtime.images import ImageStage, as_failure
 from trapline.runtime.jobs import JobStages
+from trapline.runtime.logs import captured
 from trapline.store.base import Store
 
 log = logging.getLogger("trapline.runtime")
+
+LOG_BYTES = 2**20  # of one ticket
 
 
 class SetupFailed(Exception):
@@ -37,6 +40,7 @@ class Runtime:
         cache_bytes: int = 256 * 2**20,
     ) -> None:
         layout = pipeline.layout
+        self._store = store
         self._pipeline = pipeline
         self._functions = Functions(pipeline, ModelCache(store, layout, cache))
         self._images = ImageStage(store, layout, pipeline.spec.images.max_pixels, clock, cache_bytes)
@@ -49,12 +53,27 @@ class Runtime:
 
     def run(self, ticket: Ticket) -> Outcome:
         """Run a ticket; never raises for what a function or an image does."""
+        with captured() as lines:
+            outcome = self._outcome(ticket)
+        if lines:
+            self._keep_log(ticket, lines)
+        return outcome
+
+    def _outcome(self, ticket: Ticket) -> Outcome:
         try:
             return self._run(ticket)
         except RecipeRefused as refused:
             return Outcome(ticket=ticket.id, recipe_refused=str(refused))
         except SetupFailed as failed:
             return Outcome(ticket=ticket.id, setup=_setup_outcome(ticket, failed.__cause__))
+
+    def _keep_log(self, ticket: Ticket, lines: list[str]) -> None:
+        """What the function logged, as `logs/<job>/<stage>-<ticket>.log`; losing it costs nothing else."""
+        key = self._pipeline.layout.log(ticket.job, f"{ticket.stage}-{ticket.id}.log")
+        try:
+            self._store.put(key, "".join(lines).encode("utf-8", "replace")[:LOG_BYTES], content_type="text/plain")
+        except TraplineError as error:
+            log.warning("event=log.not_kept key=%r error=%s", key, error)
 
     def _run(self, ticket: Ticket) -> Outcome:
         kind = self._kind(ticket)

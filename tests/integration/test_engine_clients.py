@@ -1,0 +1,691 @@
+"""What clients do to a bucket, each in its own way, and what they read of it, against engines that really run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from standardwebhooks.webhooks import Webhook
+
+from tests.integration.engine import NIGHT, QUICK, Engine, engine, found, insects, minio_client, night, project, until
+
+SECRET = "whsec_" + "c2VjcmV0LW9mLWEtdGVzdC1vbmx5LWhlcmU="
+STRANGE = [
+    "with space.jpg",
+    " leading and trailing .jpg",
+    "a+b.jpg",
+    "a%20b.jpg",
+    "a%2Fb.jpg",
+    "100%.jpg",
+    "a#b.jpg",
+    "a?b&c=d.jpg",
+    'it\'s "quoted".jpg',
+    "<b>&amp;.jpg",
+    "[ab]{c}*.jpg",
+    "~a~.jpg",
+    "back\\slash.jpg",
+    "a:b;c,d=e@f!$^`|.jpg",
+    "夜の蛾.jpg",
+    "Ночь.JPG",
+    "ليل.jpeg",
+    unicodedata.normalize("NFC", "å.jpg"),
+    "nfd-" + unicodedata.normalize("NFD", "å.jpg"),
+    "🦋.jpg",
+    "UPPER.JPG",
+    "_DSC0001.JPG",
+    "_DONE.jpg",
+    "=cmd.jpg",
+    "DCIM/100MEDIA/IMG_0001.JPG",
+    "DCIM/101MEDIA/IMG_0001.JPG",
+    "a/deep/er/folder of/six/levels/x.jpg",
+]
+
+
+@pytest.fixture(name="card")
+def _card(tmp_path: Path) -> Path:
+    """A memory card with a few images in two folders, one name in both."""
+    folder = tmp_path / "card"
+    for name, number in (("DCIM/100/IMG_1.JPG", 2), ("DCIM/101/IMG_1.JPG", 3), ("DCIM/101/a b+c.JPG", 4)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(night(number))
+    return folder
+
+
+CARD = {"DCIM/100/IMG_1.JPG": insects(2), "DCIM/101/IMG_1.JPG": insects(3), "DCIM/101/a b+c.JPG": insects(4)}
+
+
+def counts(engine: Engine, job: str) -> dict[str, int | str]:
+    """Detections of each image, or a failure's code."""
+    return {name: _count(line) for name, line in engine.lines(job).items()}
+
+
+def _count(line: dict[str, Any]) -> int | str:
+    return str(line["failure"]["code"]) if line.get("failure") else len(line["detections"])
+
+
+# -- names
+
+
+def test_every_name_survives_from_upload_to_results(served: Engine) -> None:
+    images = {name: night(2 + n % 3) for n, name in enumerate(STRANGE)}
+    served.upload("names/s3", images)
+    summary = served.closed("names/s3")
+    assert summary["state"] == "SUCCEEDED", summary["failures"]
+    assert counts(served, "names/s3") == {name: insects(2 + n % 3) for n, name in enumerate(STRANGE)}
+    listed = set(served.keys("classifications/names/s3/"))
+    assert listed == {f"classifications/names/s3/{name}.json" for name in STRANGE}
+    assert {json.loads(served.get(key) or b"")["source"]["key"] for key in listed} == {
+        f"incoming/names/s3/{name}" for name in STRANGE
+    }
+
+
+def test_every_name_survives_a_copy_into_the_folder(served: Engine) -> None:
+    folder = served.incoming / "names" / "folder"
+    for name in STRANGE:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(night(2))
+    (folder / "_DONE").touch()
+    assert served.closed("names/folder")["state"] == "SUCCEEDED"
+    assert counts(served, "names/folder") == dict.fromkeys(STRANGE, insects(2))
+
+
+def test_a_job_may_have_any_name_too(served: Engine) -> None:
+    job = "stå tion+1%/2026 #[夜]'🦋"
+    served.upload(job, {"a.jpg": night(2)})
+    assert served.closed(job)["job"] == job
+    assert counts(served, job) == {"a.jpg": insects(2)}
+    assert "SUCCEEDED" in served.trapline("status", job)
+
+
+def test_images_without_a_job_of_their_own_are_read(served: Engine) -> None:
+    served.put("incoming/bare.jpg", night(2))
+    served.put("incoming/st9/half.jpg", night(3))
+    assert served.closed("unsorted/unsorted")["images"]["done"] == 1
+    assert served.closed("st9/unsorted")["images"]["done"] == 1
+    assert json.loads(served.get("classifications/bare.jpg.json") or b"")["source"]["key"] == "incoming/bare.jpg"
+
+
+# -- programs
+
+
+def test_boto3_uploads_in_many_parts(served: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    path.write_bytes(night(5) + bytes(21 * 2**20))  # what follows an image's end is not looked at
+    config = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20, max_concurrency=4)
+    served.s3.upload_file(str(path), served.bucket, "incoming/boto/parts/large.jpg", Config=config)
+    served.put("incoming/boto/parts/_DONE")
+    served.closed("boto/parts")
+    line = served.lines("boto/parts")["large.jpg"]
+    assert _count(line) == insects(5) and line["source"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS command line is not installed")
+def test_the_aws_command_line_uploads_and_downloads(served: Engine, card: Path, tmp_path: Path) -> None:
+    def aws(*words: str) -> None:
+        env = served.env | {
+            "AWS_ACCESS_KEY_ID": str(served.told["access_key"]),
+            "AWS_SECRET_ACCESS_KEY": str(served.told["secret_key"]),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "HOME": str(tmp_path),
+        }
+        words = ("aws", "--endpoint-url", str(served.told["endpoint"]), "s3", *words)
+        subprocess.run(words, env=env, check=True, timeout=60, capture_output=True)
+
+    at = f"s3://{served.bucket}/incoming/aws"
+    aws("cp", "--recursive", str(card), f"{at}/copied/")
+    aws("sync", str(card), f"{at}/synced/")
+    aws("cp", str(card / "DCIM/100/IMG_1.JPG"), f"{at}/single/")
+    (tmp_path / "_DONE").touch()
+    for job, wanted in (("copied", CARD), ("synced", CARD), ("single", {"IMG_1.JPG": insects(2)})):
+        aws("cp", str(tmp_path / "_DONE"), f"{at}/{job}/_DONE")
+        served.closed(f"aws/{job}")
+        assert counts(served, f"aws/{job}") == wanted
+    aws("cp", "--recursive", f"s3://{served.bucket}/results/aws/copied/", str(tmp_path / "results"))
+    assert (tmp_path / "results" / "summary.json").is_file()
+
+
+def test_the_minio_client_copies_and_mirrors(served: Engine, card: Path, tmp_path: Path) -> None:
+    program = minio_client()
+    if program is None:
+        pytest.skip("the MinIO client is not installed")
+
+    def mc(*words: str) -> str:
+        words = (str(program), "--config-dir", str(tmp_path / "mc"), *words)
+        return subprocess.run(words, check=True, timeout=60, capture_output=True, text=True).stdout
+
+    mc("alias", "set", "trap", served.told["endpoint"], served.told["access_key"], served.told["secret_key"])
+    at = f"trap/{served.bucket}/incoming/mc"
+    mc("cp", "--recursive", f"{card}/", f"{at}/copied/")
+    mc("mirror", str(card), f"{at}/mirrored")
+    mc("cp", str(card / "DCIM/100/IMG_1.JPG"), f"{at}/single/IMG_1.JPG")
+    (tmp_path / "_DONE").write_text("\n")  # of no bytes, this client would send no Content-Length, and be refused
+    for job, wanted in (("copied", CARD), ("mirrored", CARD), ("single", {"IMG_1.JPG": insects(2)})):
+        mc("cp", str(tmp_path / "_DONE"), f"{at}/{job}/_DONE")
+        served.closed(f"mc/{job}")
+        assert counts(served, f"mc/{job}") == wanted
+    assert mc("cat", f"trap/{served.bucket}/status/mc/copied.txt").strip()
+    mc("mirror", str(card), f"{at}/mirrored")  # nothing new
+    mc("mirror", f"trap/{served.bucket}/results/mc/copied", str(tmp_path / "results"))
+    assert (tmp_path / "results" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize("way", ["cp -r", "cp -rp", "mv", "slowly"])
+def test_a_file_managers_copy_into_the_folder_works(served: Engine, card: Path, way: str) -> None:
+    job = f"files/{way.replace(' ', '')}"
+    target = served.incoming / job
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if way == "slowly":
+        _copy_slowly(card, target)
+    else:
+        subprocess.run([*way.split(), str(card), str(target)], check=True)
+    (target / "_DONE").touch()
+    assert served.closed(job)["state"] == "SUCCEEDED"
+    assert counts(served, job) == CARD
+
+
+def _copy_slowly(card: Path, target: Path) -> None:
+    for name in CARD:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        data = (card / name).read_bytes()
+        with (target / name).open("wb") as file:
+            for part in range(3):
+                file.write(data[part * len(data) // 3 : (part + 1) * len(data) // 3])
+                file.flush()
+                time.sleep(1.1 if part < 2 else 0)
+
+
+def test_a_slow_copy_is_never_read_half(served: Engine) -> None:
+    path = served.incoming / "slow" / "half" / "a.jpg"
+    path.parent.mkdir(parents=True)
+    data = night(6)
+    with path.open("wb") as file:
+        for part in range(8):
+            file.write(data[part * len(data) // 8 : (part + 1) * len(data) // 8])
+            file.flush()
+            time.sleep(1)
+            assert not served.keys("failed/detect/slow/half/") and not served.keys("detections/slow/half/")
+    assert served.closed("slow/half")["images"]["done"] == 1
+    assert counts(served, "slow/half") == {"a.jpg": insects(6)}
+
+
+# -- the same and other files
+
+
+def test_the_same_file_twice_runs_once(served: Engine) -> None:
+    served.upload("same/twice", {"a.jpg": night(3)})
+    first = served.closed("same/twice")
+    record = served.root / "classifications/same/twice/a.jpg.json"
+    written = record.stat().st_mtime_ns
+    served.upload("same/twice", {"a.jpg": night(3)}, done=None)
+    time.sleep(9)  # beyond settle
+    assert served.summary("same/twice")["last_final"] == first["last_final"]
+    assert record.stat().st_mtime_ns == written and len(served.receipts("same/twice")) == 1
+    until(lambda: served.status("same/twice")["state"] == "SUCCEEDED")
+
+
+def test_an_older_file_copied_over_a_newer_one_is_run_again(served: Engine, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.jpg", tmp_path / "new.jpg"
+    old.write_bytes(night(3))
+    new.write_bytes(night(4))
+    os.utime(old, (1e9, 1e9))
+    target = served.incoming / "older" / "one"
+    target.mkdir(parents=True)
+    shutil.copy(new, target / "a.jpg")
+    (target / "_DONE").touch()
+    served.closed("older/one")
+    assert counts(served, "older/one") == {"a.jpg": insects(4)}
+    subprocess.run(["cp", "-p", str(old), str(target / "a.jpg")], check=True)
+    assert served.closed("older/one", 2)["state"] == "SUCCEEDED"
+    assert counts(served, "older/one") == {"a.jpg": insects(3)}
+
+
+def test_an_older_file_of_the_same_size_moved_over_another_is_run_again(served: Engine, tmp_path: Path) -> None:
+    size = max(len(night(3)), len(night(4)))
+    for name, number in (("old.jpg", 3), ("new.jpg", 4)):
+        (tmp_path / name).write_bytes(night(number).ljust(size, b"\0"))
+        os.utime(tmp_path / name, (1e9, 1e9))
+    target = served.incoming / "older" / "two"
+    target.mkdir(parents=True)
+    subprocess.run(["cp", "-p", str(tmp_path / "new.jpg"), str(target / "a.jpg")], check=True)
+    (target / "_DONE").touch()
+    served.closed("older/two")
+    assert counts(served, "older/two") == {"a.jpg": insects(4)}
+    subprocess.run(["cp", "-p", str(tmp_path / "old.jpg"), str(target / "a.jpg")], check=True)
+    served.closed("older/two", 2)
+    assert counts(served, "older/two") == {"a.jpg": insects(3)}
+
+
+def test_a_file_from_the_future_is_read_at_once(served: Engine, tmp_path: Path) -> None:
+    future = tmp_path / "a.jpg"
+    future.write_bytes(night(3))
+    os.utime(future, (2e9, 2e9))
+    target = served.incoming / "future" / "2033"
+    target.mkdir(parents=True)
+    subprocess.run(["cp", "-p", str(future), str(target / "a.jpg")], check=True)
+    (target / "_DONE").touch()
+    served.closed("future/2033", seconds=10)
+    assert counts(served, "future/2033") == {"a.jpg": insects(3)}
+
+
+def test_a_late_file_makes_a_second_revision_and_the_first_stays(served: Engine) -> None:
+    served.upload("late/file", {"a.jpg": night(3)})
+    first = served.closed("late/file")
+    served.upload("late/file", {"b.jpg": night(4)}, done=None)
+    until(lambda: not served.status("late/file")["closed"], 10)
+    second = served.closed("late/file", 2)
+    assert second["images"]["done"] == 2 and counts(served, "late/file") == {"a.jpg": insects(3), "b.jpg": insects(4)}
+    for file in first["files"]:
+        data = served.get(file["key"])
+        assert data is not None and hashlib.sha256(data).hexdigest() == file["sha256"]
+    assert [name[:3] for name in served.revisions("late/file")] == ["r1-", "r2-"]
+
+
+# -- closing
+
+
+def test_a_count_that_is_not_reached_waits_for_settle_and_is_told(served: Engine) -> None:
+    began = time.monotonic()
+    served.upload("count/short", {"a.jpg": night(2), "b.jpg": b""}, done=b"4\n")
+    summary = served.closed("count/short")
+    assert time.monotonic() - began > 6
+    assert summary["state"] == "PARTIAL" and summary["not_received_count"] == 2
+    assert summary["failures_by_code"]["empty_file"] == 1
+    text = served.trapline("status", "count/short")
+    assert "PARTIAL" in text and "2" in text
+
+
+def test_a_count_that_is_reached_closes_at_once(served: Engine) -> None:
+    served.put("incoming/count/whole/_DONE", b"3")
+    served.upload("count/whole", {"a.jpg": night(2), "b.jpg": night(2), "c.jpg": night(2)}, done=None)
+    assert served.closed("count/whole", seconds=8)["state"] == "SUCCEEDED"
+
+
+def test_sha256sum_output_as_done_waits_for_what_it_names(served: Engine, card: Path) -> None:
+    sums = subprocess.run(["sha256sum", *CARD], cwd=card, capture_output=True, check=True).stdout
+    images = {name: (card / name).read_bytes() for name in CARD}
+    late = images.popitem()
+    served.upload("sums/whole", images, done=sums)
+    time.sleep(3)
+    assert not served.status("sums/whole")["closed"]
+    served.put(f"incoming/sums/whole/{late[0]}", late[1])
+    summary = served.closed("sums/whole")
+    assert summary["state"] == "SUCCEEDED" and summary["images"]["done"] == 3
+
+
+def test_sha256sum_output_names_what_never_came_or_came_otherwise(served: Engine, card: Path) -> None:
+    sums = subprocess.run(["sha256sum", *CARD], cwd=card, capture_output=True, check=True).stdout
+    images = {"DCIM/100/IMG_1.JPG": night(2), "DCIM/101/IMG_1.JPG": night(7)}  # the second one is another image
+    served.upload("sums/short", images, done=sums)
+    summary = served.closed("sums/short")
+    assert summary["state"] == "PARTIAL"
+    assert set(summary["not_received"]) == {"sums/short/DCIM/101/IMG_1.JPG", "sums/short/DCIM/101/a b+c.JPG"}
+
+
+def test_cancel_stops_a_job_and_its_removal_over_s3_resumes_it(served: Engine) -> None:
+    served.put("incoming/cancel/it/_CANCEL")
+    served.upload("cancel/it", {f"{n}.jpg": night(3) for n in range(12)})
+    until(lambda: served.status("cancel/it").get("state") == "CANCELLED", 10, lambda: served.status("cancel/it"))
+    time.sleep(3)
+    assert served.status("cancel/it")["state"] == "CANCELLED" and not served.receipts("cancel/it")
+    served.delete("incoming/cancel/it/_CANCEL")
+    assert served.closed("cancel/it")["images"]["done"] == 12
+
+
+def test_a_job_cancelled_while_it_runs_goes_on_when_the_file_is_removed(served: Engine) -> None:
+    served.upload("cancel/later", {f"{n}.jpg": night(5 + n % 3) for n in range(30)}, done=None)
+    until(lambda: served.keys("classifications/cancel/later/"), 10)
+    served.put("incoming/cancel/later/_CANCEL")
+    until(lambda: served.status("cancel/later").get("state") == "CANCELLED", 10)
+    served.put("incoming/cancel/later/_DONE")
+    served.delete("incoming/cancel/later/_CANCEL")
+    assert served.closed("cancel/later")["images"]["done"] == 30
+
+
+def test_files_that_are_no_images_are_named_and_cost_nothing(served: Engine) -> None:
+    others = {name: b"x" for name in ("clip.mp4", "raw.CR2", "Thumbs.db", ".hidden.jpg", "notes.txt")}
+    served.upload("other/files", {"a.jpg": night(2)} | others)
+    summary = served.closed("other/files")
+    assert summary["state"] == "SUCCEEDED" and summary["images"]["total"] == 1
+    assert {one["rel"].removeprefix("other/files/") for one in summary["ignored"]} == set(others)
+
+
+# -- dead letters
+
+
+def test_deleting_a_dead_letter_over_s3_is_a_retry(served: Engine) -> None:
+    served.upload("dead/letter", {"a.jpg": night(3), "bad.jpg": b"no image", "none.jpg": b""})
+    assert served.closed("dead/letter")["failures_by_code"] == {"image_unreadable": 1, "empty_file": 1}
+    letter = "failed/detect/dead/letter/bad.jpg.json"
+    before = served.json(letter)
+    served.delete(letter)
+    again = until(lambda: served.json(letter), 15, lambda: served.status("dead/letter"))
+    assert again["code"] == "image_unreadable" and again["at"] > before["at"]
+    time.sleep(2)
+    assert len(served.receipts("dead/letter")) == 1  # what is known has not changed
+
+
+def test_a_dead_letter_whose_image_was_mended_goes_away(served: Engine) -> None:
+    served.upload("dead/mended", {"a.jpg": night(3), "bad.jpg": night(4)[:20_000]})
+    assert served.closed("dead/mended")["failures_by_code"] == {"image_truncated": 1}
+    served.upload("dead/mended", {"bad.jpg": night(4)})
+    assert served.closed("dead/mended", 2)["state"] == "SUCCEEDED"
+    assert not served.keys("failed/detect/dead/mended/") and counts(served, "dead/mended")["bad.jpg"] == insects(4)
+
+
+# -- manifests
+
+
+class Web:
+    """A server on loopback: images to fetch, and a callback that keeps what it is told."""
+
+    def __init__(self, images: dict[str, bytes]) -> None:
+        self.told: list[tuple[dict[str, str], bytes]] = []
+        self.asked: list[str] = []
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                web.asked.append(self.path)
+                data = images.get(self.path)
+                self.send_response(200 if data else 404)
+                self.send_header("Content-Type", "image/jpeg")
+                self.send_header("Content-Length", str(len(data or b"")))
+                self.end_headers()
+                self.wfile.write(data or b"")
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                web.told.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.host = f"localhost:{self.server.server_port}"
+
+
+@contextmanager
+def web(images: dict[str, bytes]) -> Iterator[Web]:
+    made = Web(images)
+    threading.Thread(target=made.server.serve_forever, daemon=True).start()
+    try:
+        yield made
+    finally:
+        made.server.shutdown()
+        made.server.server_close()
+
+
+def test_a_manifest_fetches_from_everywhere_and_its_client_is_told_with_a_signature(tmp_path: Path) -> None:
+    with web({"/a.jpg": night(2), "/b c.jpg?x=1": night(3)}) as there:
+        made = project(
+            tmp_path / "traps",
+            fetch={"parameters": {"allow": [there.host], "buckets": ["pool"]}},
+            notify={"parameters": {"allow": [there.host]}},
+        )
+        (tmp_path / "data" / "buckets" / "pool").mkdir(parents=True)
+        with engine(made, tmp_path / "data", TRAPLINE_WEBHOOK_SECRET=SECRET) as served:
+            served.s3.put_object(Bucket="pool", Key="shots/x y.jpg", Body=night(4))
+            served.put("incoming/ecos/j1/here.jpg", night(5))
+            served.put("incoming/ecos/j1/extra.jpg", night(5))
+            served.put("jobs/ecos/j1.json", json.dumps(_manifest(there.host)).encode())
+            summary = served.closed("ecos/j1")
+            _check_manifests_results(served, summary)
+            _check_callback(there, summary)
+            served.put("jobs/ecos/j1.json", json.dumps(_manifest(there.host)).encode())  # the same again
+            time.sleep(4)
+            assert len(there.told) == 1 and served.summary("ecos/j1") == summary
+            _check_no_token_leaks(served)
+
+
+def _manifest(host: str) -> dict[str, Any]:
+    urls = {
+        "web": f"http://{host}/a.jpg",
+        "web 2": f"http://{host}/b%20c.jpg?x=1",
+        "dead": f"http://{host}/dead.jpg",
+        "refused": "http://127.0.0.1:9/a.jpg",
+        "pool": "s3://pool/shots/x y.jpg",
+        "secret": "s3://secret/a.jpg",
+        "here": "incoming/ecos/j1/here.jpg",
+        "gone": "incoming/ecos/j1/gone.jpg",
+    }
+    return {
+        "projectId": "ecos",
+        "jobId": "j1",
+        "unknownField": {"kept": True},
+        "sourceImages": [{"id": ident, "url": url, "eventId": "7"} for ident, url in urls.items()],
+        "deployment": {"locationName": "meadow", "latitude": 55.6, "longitude": 12.5},
+        "callback": {"callbackUrl": f"http://{host}/told", "callbackToken": "token-of-the-client"},
+    }
+
+
+def _check_manifests_results(served: Engine, summary: dict[str, Any]) -> None:
+    lines = {line.get("id"): line for line in served.lines("ecos/j1").values()}
+    assert {ident: _count(line) for ident, line in lines.items()} == {
+        "web": insects(2),
+        "web 2": "fetch_not_found",  # asked for as `/b%20c.jpg`, which is not there
+        "dead": "fetch_not_found",
+        "refused": "fetch_refused",
+        "pool": insects(4),
+        "secret": "fetch_refused",
+        "here": insects(5),
+        "gone": "source_missing",
+    }
+    assert summary["state"] == "PARTIAL" and summary["images"]["extra"] == 1 and summary["images"]["total"] == 8
+    assert summary["client"]["jobId"] == "j1"
+
+
+def _check_callback(there: Web, summary: dict[str, Any]) -> None:
+    ((headers, body),) = there.told
+    assert headers["authorization"] == "token-of-the-client"
+    Webhook(SECRET).verify(body, headers)
+    told = json.loads(body)
+    assert told["data"]["job"] == "ecos/j1" and told["data"]["revision"] == summary["revision"]
+
+
+def _check_no_token_leaks(served: Engine) -> None:
+    for path in served.root.rglob("*"):
+        if path.is_file() and "jobs" != path.relative_to(served.root).parts[0]:
+            assert b"token-of-the-client" not in path.read_bytes(), path
+    assert "token-of-the-client" not in served.said()
+
+
+def test_a_client_that_answers_late_is_told_until_it_answers(tmp_path: Path) -> None:
+    with web({}) as there:
+        made = project(
+            tmp_path / "traps", notify={"parameters": {"allow": [there.host]}, "delivery": {"backoffDelay": "PT1S"}}
+        )
+        callback = {"callbackUrl": f"http://{there.host}/told", "callbackToken": SECRET}
+        with engine(made, tmp_path / "data") as served:
+            there.server.RequestHandlerClass.do_POST = _busy_twice(there)  # type: ignore[attr-defined]
+            served.put("incoming/ecos/j2/a.jpg", night(2))
+            listed = [{"id": "a", "url": "incoming/ecos/j2/a.jpg"}]
+            served.put("jobs/ecos/j2.json", json.dumps({"sourceImages": listed, "callback": callback}).encode())
+            served.closed("ecos/j2")
+        assert len(there.told) == 3 and len({headers["webhook-id"] for headers, _ in there.told}) == 1
+        headers, body = there.told[-1]
+        assert "authorization" not in headers and Webhook(SECRET).verify(body, headers)
+
+
+def _busy_twice(there: Web) -> Callable[[BaseHTTPRequestHandler], None]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        there.told.append(({name.lower(): value for name, value in handler.headers.items()}, body))
+        handler.send_response(200 if len(there.told) > 2 else 503)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def test_two_manifests_over_the_same_images_with_other_parameters_each_keep_their_own(served: Engine) -> None:
+    served.upload("pool/p", {f"{n}.jpg": night(n) for n in (3, 4, 5)}, done=None)
+    for name, threshold in (("low", 0.1), ("high", 0.95)):
+        stages = [
+            {"stage": "OBJECT_DETECTION", "parameters": {"threshold": threshold}},
+            {"stage": "CLASSIFICATION", "parameters": {"top_k": 2}},
+        ]
+        listed = [{"id": f"{n}", "url": f"incoming/pool/p/{n}.jpg"} for n in (3, 4, 5)]
+        manifest = {"sourceImages": listed, "pipelineConfig": {"stages": stages}}
+        served.put(f"jobs/params/{name}.json", json.dumps(manifest).encode())
+    low, high = served.closed("params/low"), served.closed("params/high")
+    assert low["state"] == high["state"] == "SUCCEEDED"
+    amounts = [sum(len(line["detections"]) for line in served.lines(f"params/{n}").values()) for n in ("low", "high")]
+    assert amounts[0] >= 35 > amounts[1]
+    time.sleep(3)  # neither undoes the other's
+    assert (served.summary("params/low"), served.summary("params/high")) == (low, high)
+
+
+# -- another place
+
+
+def test_a_data_folder_copied_elsewhere_runs_nothing_and_tells_nothing_again(tmp_path: Path) -> None:
+    made = project(tmp_path / "traps")
+    with engine(made, tmp_path / "data") as first:
+        first.upload(
+            "st7/n1", {f"{n}.jpg": night(n) for n in (1, 2, 3, 26, 27, 28)} | {"empty.jpg": b"", "x.mp4": b"x"}
+        )
+        first.upload("st7/n2", {"a.jpg": night(4)}, done=None)
+        first.closed("st7/n1")
+        first.closed("st7/n2")
+        time.sleep(1)
+        assert first.stop() == 0
+        log = len(first.said())
+    subprocess.run(["cp", "-r", str(tmp_path / "data"), str(tmp_path / "copy")], check=True)
+    for data in ("copy", "data"):
+        before = _contents(tmp_path / data)
+        with engine(made, tmp_path / data) as second:
+            time.sleep(9)
+            assert _contents(tmp_path / data) == before
+            assert second.status("st7/n1")["state"] == "PARTIAL" and second.status("st7/n2")["state"] == "SUCCEEDED"
+            assert second.said()[log if data == "data" else 0 :] == ""
+
+
+def _contents(data: Path) -> dict[str, tuple[int, str]]:
+    """When every object was written and what is in it. Statuses may be written anew, and so may what repeats a
+    revision under stable names, with the same bytes."""
+    bucket = data / "buckets" / "traps"
+    found = {}
+    for path in (path for path in bucket.rglob("*") if path.is_file()):
+        parts = path.relative_to(bucket).parts
+        if parts[0] not in ("control", "status"):
+            repeated = parts[0] == "results" and len(parts) == 4
+            written = 0 if repeated else path.stat().st_mtime_ns
+            found["/".join(parts)] = (written, hashlib.sha256(path.read_bytes()).hexdigest())
+    return found
+
+
+# -- reading while it is written
+
+
+def test_what_a_client_polls_is_whole_and_at_most_two_seconds_old(served: Engine) -> None:
+    job = "poll/night"
+    polls = [
+        Poll(served, f"status/{job}.json"),
+        Poll(served, f"status/{job}.txt"),
+        Poll(served, f"results/{job}/summary.json"),
+    ]
+    for poll in polls:
+        poll.start()
+    images = [path.read_bytes() for path in sorted(NIGHT.rglob("*.JPG")) if path.stem not in ("IMG_0027", "IMG_0028")]
+    for part in range(3):  # with a pause after each, so that there are provisional results
+        served.upload(job, {f"{n}.jpg": images[n % len(images)] for n in range(20 * part, 20 * part + 20)}, done=None)
+        until(lambda: served.summary(job).get("images", {}).get("done") == 20 * part + 20)  # noqa: B023
+    served.put(f"incoming/{job}/_DONE")
+    served.closed(job)
+    time.sleep(0.5)
+    for poll in polls:
+        poll.stop()
+    for poll in polls:
+        assert not poll.wrong and poll.versions > 3, (poll.key, poll.wrong[:5], poll.versions)
+        assert poll.asked / poll.seconds > 20
+        assert poll.behind < 2, (poll.key, poll.behind)
+
+
+class Poll(threading.Thread):
+    """Reads one object over S3 fifty times a second and notes whatever is wrong with it."""
+
+    def __init__(self, served: Engine, key: str) -> None:
+        super().__init__(daemon=True)
+        self.key, self.wrong = key, list[str]()
+        self.asked = self.versions = 0
+        self.behind = self.seconds = 0.0
+        self._s3, self._bucket, self._path = served.s3, served.bucket, served.root / key
+        self._ended = threading.Event()
+        self._last: bytes | None = None
+        self._differs_since: float | None = None
+
+    def run(self) -> None:
+        began = time.monotonic()
+        while not self._ended.is_set():
+            at = time.monotonic()
+            self._look()
+            self.asked += 1
+            time.sleep(max(0.0, 0.02 - (time.monotonic() - at)))
+        self.seconds = time.monotonic() - began
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def _look(self) -> None:
+        try:
+            truth = self._path.read_bytes()
+        except FileNotFoundError:
+            truth = None
+        try:
+            answer = self._s3.get_object(Bucket=self._bucket, Key=self.key)
+            data = answer["Body"].read()
+        except self._s3.exceptions.NoSuchKey:
+            data = None
+        except Exception as error:
+            self.wrong.append(repr(error))
+            return
+        self._judge(truth, data)
+
+    def _judge(self, truth: bytes | None, data: bytes | None) -> None:
+        if data is None and self._last is not None:
+            self.wrong.append("gone")
+        if data is not None:
+            self._check(data)
+            self.versions += data != self._last
+            self._last = data
+        if truth is None or data == truth or data == self._now():
+            self._differs_since = None
+            return
+        self._differs_since = self._differs_since or time.monotonic()
+        self.behind = max(self.behind, time.monotonic() - self._differs_since)
+
+    def _now(self) -> bytes:
+        return self._path.read_bytes()
+
+    def _check(self, data: bytes) -> None:
+        try:
+            if self.key.endswith(".json"):
+                json.loads(data)
+            elif not data.endswith(b"\n") or len(data) > 200 or data.count(b"\n") != 1:
+                self.wrong.append(f"torn: {data!r}")
+        except ValueError:
+            self.wrong.append(f"torn: {data[-80:]!r} of {len(data)}")
+
+
+def test_results_of_a_sample_night_are_those_expected(served: Engine) -> None:
+    served.upload("st7/sample", {path.name: path.read_bytes() for path in NIGHT.rglob("*.JPG")})
+    served.closed("st7/sample")
+    again = served.lines("st7/sample")
+    assert len(again) == 28 and all(found(line) for name, line in again.items() if _count(line))
+    assert QUICK["depth"] == 2

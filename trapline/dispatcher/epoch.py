@@ -1,0 +1,48 @@
+"""One dispatcher per bucket: each engine takes the next epoch; one that sees a later epoch stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+from trapline.dispatcher.world import World
+from trapline.errors import Conflict, SurroundingsError
+
+
+class Epoch:
+    """This engine's place in the line of engines on one bucket. Keys: `control/epochs/<n>.json`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._mine = 0
+
+    async def take(self) -> None:
+        """Take the next epoch; whoever held the last one stops when it looks."""
+        while self._mine == 0:
+            last = max(await self._all(), default=0)
+            who = {"type": "trapline.epoch", "schema": 1, "pid": os.getpid(), "host": socket.gethostname()}
+            try:
+                await self._world.store.create(self._world.layout.epoch(last + 1), json.dumps(who).encode())
+            except Conflict:
+                continue
+            self._mine = last + 1
+        old = [self._world.layout.epoch(n) for n in await self._all() if n < self._mine]
+        await self._world.store.delete(old)
+
+    async def check(self) -> None:
+        """Raise `SurroundingsError` when a later engine took over."""
+        later = max(await self._all(), default=0)
+        if later <= self._mine:
+            return
+        got = (await self._world.store.gets([self._world.layout.epoch(later)]))[0]
+        who = json.loads(got.data) if got else {}
+        raise SurroundingsError(
+            f"Another engine took over this bucket (pid {who.get('pid', '?')} on {who.get('host', '?')}).",
+            remedy="Run one engine per bucket and pipeline; stop the other one to use this.",
+        )
+
+    async def _all(self) -> list[int]:
+        level = await self._world.store.level(self._world.layout.epoch(0).rpartition("/")[0] + "/")
+        names = (entry.key.rpartition("/")[2].removesuffix(".json") for entry in level.entries)
+        return [int(name) for name in names if name.isdecimal()]
