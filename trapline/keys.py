@@ -56,6 +56,8 @@ class Layout:
     models: str = "models/"
     control: str = "control/"
     records: dict[str, str] = field(default_factory=dict)  # per-image stage → its prefix
+    gather: str = "compile"  # the stage whose dead letter is named for a job
+    notify: str = "notify"  # … for a job's revision
     suffixes: frozenset[str] = IMAGE_SUFFIXES
 
     # -- images and jobs
@@ -210,7 +212,8 @@ class Layout:
             return Meaning("own" if self._ours(path) else "foreign")
         if path.startswith(self.failed):
             stage, _, rel = path[len(self.failed) : -len(_RECORD)].partition("/")
-            return Meaning("dead_letter", job=self.job_of(rel), rel=rel, stage=stage)
+            job = {self.gather: rel, self.notify: rel.rpartition("/")[0]}.get(stage) or self.job_of(rel)
+            return Meaning("dead_letter", job=job, rel=rel, stage=stage)
         for stage, prefix in self.records.items():
             if path.startswith(prefix):
                 rel = path[len(prefix) : -len(_RECORD)]

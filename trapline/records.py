@@ -195,7 +195,7 @@ class Manifest(Frozen):
     jobId: str = ""
     priority: int = Field(0, ge=-1000, le=1000)
     deadline: timedelta | None = None
-    sourceImages: tuple[Listed, ...] = ()
+    sourceImages: tuple[Listed, ...] = Field(min_length=1)
     pipelineConfig: PipelineConfig | None = None
     deployment: dict[str, Any] = {}
     callback: Callback | None = None

@@ -119,6 +119,7 @@ async def _look(world: World, job: Job) -> tuple[Chart, sweep.JobListing]:
         prefix = layout.prefix("failed") + stage + "/"
         for entries in await _places(world, prefix, name):
             sweep.dead_letters(found, listing, stage, entries, prefix)
+    await _of_the_job(world, name, listing)
     if listing.done:
         await _done(world, found, listing.done)
     return found, listing
@@ -131,6 +132,19 @@ async def _newer_models(world: World, name: str) -> None:
     now = [got.data.decode("utf-8", "replace").strip() if got else "" for got in await world.store.gets(keys)]
     moved = {stage: v for (stage, model), v in zip(pinned.items(), now, strict=True) if v not in ("", model.version)}
     world.desk(name).newer_model = moved
+
+
+async def _of_the_job(world: World, name: str, listing: sweep.JobListing) -> None:
+    """The dead letters of `compile` and `notify` count in the digest: deleting one is a retry."""
+    layout = world.layout
+    entries = await world.store.heads([layout.dead_letter(layout.gather, name)]) if layout.gather else []
+    if layout.notify:
+        prefix = layout.dead_letter(layout.notify, name + "/").removesuffix(".json")
+        entries += [entry async for page in world.store.pages(prefix) for entry in page]
+    for entry in entries:
+        if entry is not None:
+            meaning = layout.meaning(entry.key)
+            sweep.note_dead(listing.dead, meaning.stage, meaning.rel, entry)
 
 
 async def _places(world: World, prefix: str, name: str) -> list[list[Entry]]:

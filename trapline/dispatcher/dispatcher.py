@@ -120,7 +120,7 @@ class Dispatcher:
 
     def _hand_out(self, now: float) -> None:
         world = self.world
-        while self._imaging < world.executor.slots and not self._inflight.hold:
+        while self._imaging < world.executor.slots:
             ticket = world.ledger.take(world.executor.workers, now)
             if ticket is None:
                 break

@@ -406,9 +406,8 @@ async def _clear(world: World, name: str, new: Summary) -> None:
 async def seen_and_forgotten(world: World, name: str) -> None:
     """Note a finished job's digest, so that a sweep knows it from one listing, and let it go from memory."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    if job.images or job.listed:
-        seen = Seen(job=name, listing=desk.whole, seal=job.seal, finished=True)
-        await world.store.put(world.layout.seen(name), seen.dump())
+    seen = Seen(job=name, listing=desk.whole, seal=job.seal, finished=True)
+    await world.store.put(world.layout.seen(name), seen.dump())
     if finished(world, name) and desk.chart_seq == job.seq:
         world.ledger.forget(name)
         world.desks.pop(name, None)

@@ -24,7 +24,6 @@ class InflightBook:
         self._dirty = False
         self._unclean = 0
         self._deaths: dict[str, int] = {}
-        self.hold = False  # no ticket is handed out while the list is being written
 
     async def recall(self) -> None:
         """Read what an earlier engine left. Nothing there: it stopped in good order."""

@@ -72,7 +72,7 @@ def _exhumed(world: World, meaning: Meaning) -> None:
         else:
             _look_again(world, meaning.job)
         return
-    job = meaning.rel if stage.kind == "gather" else meaning.rel.rpartition("/")[0]
+    job = meaning.job
     _look_again(world, job)
     desk = world.desk(job)
     desk.gather_tries, desk.gather_at = 0, 0.0

@@ -57,7 +57,7 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     manifest = read_manifest(got.data, world.layout.manifest(name)) if got else None
     config = config_digest(world.pipeline, manifest)
     control = desk.control or JobControl(job=name)
-    if not control.pins or control.config != config:
+    if control.pins.keys() != world.pipeline.stages.keys() or control.config != config:
         await read_models(world)
         pins = resolve_pins(world.pipeline, manifest, world.models)
         control = control.model_copy(update={"pins": pins, "config": config})

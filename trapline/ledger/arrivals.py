@@ -53,7 +53,7 @@ def arrived(
         return
     if job.deadline_passed and image is not None:
         return  # what comes after the deadline does not reopen the job
-    if image is None and len(job.images) >= tracked and job.busy:
+    if image is None and job.open_images(graph.last) >= tracked:
         job.overflow = True
         return
     _stir(job, now)

@@ -184,6 +184,11 @@ class Job:
         """How many (stage, image) pairs stand in one of these states."""
         return sum(row[state] for row in self.counts for state in states)
 
+    def open_images(self, last: int) -> int:
+        """How many images have not come to an end at the last stage."""
+        row = self.counts[last]
+        return row[UNKNOWN] + row[PENDING] + row[OWED] + row[RUNNING]
+
     @property
     def busy(self) -> bool:
         """Whether anything is unknown, owed or running, or still to be read."""

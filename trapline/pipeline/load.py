@@ -62,6 +62,7 @@ class Pipeline:
 
     @cached_property
     def layout(self) -> Layout:
+        gather, notify = self.of_kind("gather"), self.of_kind("notify")
         records = {s.name: s.spec.to for s in self.stages.values() if s.kind == "image"}
         suffixes = (
             frozenset(s.lower() for s in self.spec.images.suffixes) if self.spec.images.suffixes else IMAGE_SUFFIXES
@@ -71,6 +72,8 @@ class Pipeline:
             depth=self.spec.jobs.depth,
             records=records,
             suffixes=suffixes,
+            gather=gather.name if gather else "",
+            notify=notify.name if notify else "",
             **self.spec.prefixes.model_dump(),
         )
 

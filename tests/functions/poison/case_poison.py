@@ -22,7 +22,9 @@ class Detect:
             time.sleep(600)
         if "eat" in words:
             _eat()
-        boxes = [{"id": f"d{n}", "box": [n, 0, n + 1, 1], "label": "insect", "confidence": 0.9} for n, _ in enumerate(words)]
+        boxes = [
+            {"id": f"d{n}", "box": [n, 0, n + 1, 1], "label": "insect", "confidence": 0.9} for n, _ in enumerate(words)
+        ]
         return {"image": {"width": 10, "height": 10}, "detections": boxes}
 
 
