@@ -66,7 +66,7 @@ def _project(tmp_path: Path) -> Project:
 
 def check(error: ConfigError, place: str, said: str, remedy: str) -> None:
     """One line that names the place, what is wrong there, and what to do."""
-    assert re.match(re.escape(place) + "[:. ]", error.message), error.message
+    assert re.match(re.escape(place) + r"\W", error.message), error.message
     assert said in error.message
     assert remedy in error.remedy
     assert error.remedy

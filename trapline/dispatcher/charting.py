@@ -183,7 +183,7 @@ async def finals(world: World, job: Job) -> None:
         desk.summary = summary
         job.finals = list(summary.finals)
         job.seal = summary.last_final.seal if summary.last_final else ""
-        job.answered = summary.done_answered
+        job.answered = job.answered or summary.done_answered
         job.dead_gather = summary.final and "failure" in summary.results
     await _receipts(world, job)
 

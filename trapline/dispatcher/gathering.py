@@ -9,7 +9,7 @@ from typing import Any
 
 from trapline.dispatcher import charting, opening, telling
 from trapline.dispatcher.world import World
-from trapline.errors import CODES, NotFound, StoreError
+from trapline.errors import CODES, StoreError
 from trapline.ledger import closing, marks
 from trapline.ledger.states import FAILED, Job
 from trapline.pipeline.load import Stage
@@ -112,13 +112,12 @@ async def _close_again(world: World, name: str) -> None:
     answers = job.done.etag if job.done else job.answered
     if summary is None:
         raise StoreError(f"{revision}/summary.json of job {name} cannot be read.")
-    summary = summary.model_copy(update={"done_answered": answers, "finals": tuple(job.finals)})
-    old = desk.summary
-    if old is None or (old.revision, old.done_answered) != (revision, answers):
+    if desk.summary is None or desk.summary.revision != revision:
+        summary = summary.model_copy(update={"done_answered": answers, "finals": tuple(job.finals)})
         await world.store.put(layout.summary(name), summary.dump())
-    desk.summary, job.answered = summary, answers
-    await _copies(world, name, summary.files)
-    await _clear(world, name, summary)
+        desk.summary = summary
+    await _copies(world, name, desk.summary.files)
+    await _clear(world, name, desk.summary)
     await _close(world, name)
 
 
@@ -382,13 +381,12 @@ def _client(job: Job) -> dict[str, Any]:
 
 
 async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
-    """Convenience copies under stable names."""
+    """Convenience copies under stable names, where they are not those of this revision."""
     for file in files:
-        try:
-            got = await world.store.get(file.key)
-        except NotFound:
-            continue
-        await world.store.put(world.layout.result(name, file.name), got.data, file.content_type)
+        copy = world.layout.result(name, file.name)
+        made, there = await world.store.gets([file.key, copy])
+        if made is not None and (there is None or there.data != made.data):
+            await world.store.put(copy, made.data, file.content_type)
 
 
 async def _clear(world: World, name: str, new: Summary) -> None:

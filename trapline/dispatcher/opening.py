@@ -43,7 +43,7 @@ async def open_job(world: World, name: str) -> None:
         desk.control = (load(JobControl, control.data) if control else None) or JobControl(
             job=name, accepted_at=world.clock.wall()
         )
-    job.problem = ""
+    job.problem, job.answered = "", job.answered or desk.control.answered
     try:
         await _accept(world, name, manifest)
     except (ManifestError, ConfigError, KeyUnusable) as error:
