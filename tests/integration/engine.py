@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NIGHT = Path(__file__).resolve().parents[2] / "local_dev" / "samples" / "night" / "st7" / "2026-11-20" / "DCIM"
 PROGRAM = [sys.executable, "-c", "from trapline.cli import main; main()"]
-QUICK = {"depth": 2, "settle": "PT6S", "refresh": "PT1S"}
+QUICK = {"depth": 2, "settle": "PT3S", "refresh": "PT0.5S"}
 
 
 def night(number: int) -> bytes:

@@ -20,7 +20,7 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from standardwebhooks.webhooks import Webhook
 
-from tests.integration.engine import NIGHT, QUICK, Engine, engine, found, insects, minio_client, night, project, until
+from tests.integration.engine import NIGHT, Engine, engine, insects, minio_client, night, project, until
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLWEtdGVzdC1vbmx5LWhlcmU="
 STRANGE = [
@@ -182,7 +182,7 @@ def test_the_minio_client_copies_and_mirrors(served: Engine, card: Path, tmp_pat
     assert (tmp_path / "results" / "summary.json").is_file()
 
 
-@pytest.mark.parametrize("way", ["cp -r", "cp -rp", "mv", "slowly"])
+@pytest.mark.parametrize("way", ["cp -r", "cp -rp", "mv", pytest.param("slowly", marks=pytest.mark.slow)])
 def test_a_file_managers_copy_into_the_folder_works(served: Engine, card: Path, way: str) -> None:
     job = f"files/{way.replace(' ', '')}"
     target = served.incoming / job
@@ -207,6 +207,7 @@ def _copy_slowly(card: Path, target: Path) -> None:
                 time.sleep(1.1 if part < 2 else 0)
 
 
+@pytest.mark.slow
 def test_a_slow_copy_is_never_read_half(served: Engine) -> None:
     path = served.incoming / "slow" / "half" / "a.jpg"
     path.parent.mkdir(parents=True)
@@ -230,7 +231,7 @@ def test_the_same_file_twice_runs_once(served: Engine) -> None:
     record = served.root / "classifications/same/twice/a.jpg.json"
     written = record.stat().st_mtime_ns
     served.upload("same/twice", {"a.jpg": night(3)}, done=None)
-    time.sleep(9)  # beyond settle
+    time.sleep(5)  # beyond settle
     assert served.summary("same/twice")["last_final"] == first["last_final"]
     assert record.stat().st_mtime_ns == written and len(served.receipts("same/twice")) == 1
     until(lambda: served.status("same/twice")["state"] == "SUCCEEDED")
@@ -300,7 +301,7 @@ def test_a_count_that_is_not_reached_waits_for_settle_and_is_told(served: Engine
     began = time.monotonic()
     served.upload("count/short", {"a.jpg": night(2), "b.jpg": b""}, done=b"4\n")
     summary = served.closed("count/short")
-    assert time.monotonic() - began > 6
+    assert time.monotonic() - began > 3
     assert summary["state"] == "PARTIAL" and summary["not_received_count"] == 2
     assert summary["failures_by_code"]["empty_file"] == 1
     text = served.trapline("status", "count/short")
@@ -318,7 +319,7 @@ def test_sha256sum_output_as_done_waits_for_what_it_names(served: Engine, card: 
     images = {name: (card / name).read_bytes() for name in CARD}
     late = images.popitem()
     served.upload("sums/whole", images, done=sums)
-    time.sleep(3)
+    time.sleep(1.5)
     assert not served.status("sums/whole")["closed"]
     served.put(f"incoming/sums/whole/{late[0]}", late[1])
     summary = served.closed("sums/whole")
@@ -338,7 +339,7 @@ def test_cancel_stops_a_job_and_its_removal_over_s3_resumes_it(served: Engine) -
     served.put("incoming/cancel/it/_CANCEL")
     served.upload("cancel/it", {f"{n}.jpg": night(3) for n in range(12)})
     until(lambda: served.status("cancel/it").get("state") == "CANCELLED", 10, lambda: served.status("cancel/it"))
-    time.sleep(3)
+    time.sleep(2)
     assert served.status("cancel/it")["state"] == "CANCELLED" and not served.receipts("cancel/it")
     served.delete("incoming/cancel/it/_CANCEL")
     assert served.closed("cancel/it")["images"]["done"] == 12
@@ -681,11 +682,3 @@ class Poll(threading.Thread):
                 self.wrong.append(f"torn: {data!r}")
         except ValueError:
             self.wrong.append(f"torn: {data[-80:]!r} of {len(data)}")
-
-
-def test_results_of_a_sample_night_are_those_expected(served: Engine) -> None:
-    served.upload("st7/sample", {path.name: path.read_bytes() for path in NIGHT.rglob("*.JPG")})
-    served.closed("st7/sample")
-    again = served.lines("st7/sample")
-    assert len(again) == 28 and all(found(line) for name, line in again.items() if _count(line))
-    assert QUICK["depth"] == 2

@@ -18,7 +18,7 @@ from tests.integration.engine import PROGRAM, Engine, engine, found, gone, night
 
 JOBS = ("st1/n1", "st1/n2", "st2/n1")
 IMAGES = 300
-SIZE = (640, 480)
+SIZE = (400, 300)
 POISON = Path(__file__).resolve().parents[1] / "functions" / "poison"
 Found = dict[str, dict[str, list[tuple[Any, ...]]]]
 
@@ -114,7 +114,16 @@ def test_an_engine_killed_again_and_again_ends_with_the_results_of_a_calm_run(
         served.end()
 
 
-@pytest.mark.parametrize("moment", ["the first record", "half of the records", "a revision's folder", "a summary"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "a revision's folder",
+        *(
+            pytest.param(moment, marks=pytest.mark.slow)
+            for moment in ("the first record", "half of the records", "a summary")
+        ),
+    ],
+)
 def test_an_engine_killed_at_a_certain_moment_ends_with_the_results_of_a_calm_run(
     traps: Path, images: dict[str, bytes], calm: Found, tmp_path: Path, moment: str
 ) -> None:

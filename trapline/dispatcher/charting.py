@@ -88,7 +88,7 @@ async def chart(world: World, name: str) -> None:
         revoke(world, name, job.cancelled)
     desk.listing, desk.whole = listing.arrived.text, listing.text
     desk.chart_seq = job.seq
-    if first and desk.control and desk.control.closed_listing == desk.listing:
+    if desk.control and desk.control.closed_listing == desk.listing:
         job.as_closed = True
     if first and desk.control and desk.control.listing == desk.listing:
         job.quiet_before, job.last_arrival = desk.control.quiet_seconds, world.now()

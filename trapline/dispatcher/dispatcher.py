@@ -228,7 +228,7 @@ class Dispatcher:
         world = self.world
         if gathering.still_holds(world, name):
             self._start(name, "gather", lambda: gathering.final(world, name))
-        if gathering.unchanged(world, name):
+        if job.unsettled or gathering.unchanged(world, name):
             return
         due = max(
             job.compiled_at + world.refresh + len(job.images) / 500, job.last_arrival + world.refresh, desk.gather_at

@@ -142,6 +142,7 @@ def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int)
     for image in list(job.images.values()):
         if first or image.touched <= seen.begun_seq:
             _compare(graph, job, image, seen, first)
+    job.unsettled = seen.unsettled
     job.charted_at = seen.begun
     job.seq += 1 if first else 0
 

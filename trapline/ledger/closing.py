@@ -48,7 +48,7 @@ def _is_here(job: Job, rel: str, sha256: str) -> bool:
 
 def may_close(job: Job, now: float, refresh: float, settle: float) -> bool:
     """The closing condition: it says nothing of work that is still running."""
-    if job.cancelled or job.problem:
+    if job.cancelled or job.problem or job.unsettled:
         return False
     if job.deadline_passed:
         return True

@@ -148,6 +148,7 @@ class Job:
         self.ignored: dict[str, str] = {}
         self.unusable: dict[str, str] = {}
         self.extra: set[str] = set()
+        self.unsettled = 0  # files that may still be being written: the job is not quiet
         self.overflow = False  # images beyond the bound were seen and left for a later sweep
         self.seq = 1
         # the manifest
