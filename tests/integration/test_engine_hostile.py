@@ -141,7 +141,7 @@ def _ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         yield Night(made, summary, made.lines(JOB), max(sizes), before)
 
 
-class watched:  # noqa: N801
+class watched:
     """The workers' largest size, looked at a hundred times a second."""
 
     def __init__(self, engine: Engine) -> None:

@@ -13,7 +13,7 @@ STAGES = {"detect": "detections/", "classify": "classifications/"}
 PLAIN = Layout(records=STAGES)
 
 # What a station's disk may hold: every character but the slash and the ones that no file name has.
-names = st.text(st.characters(blacklist_characters="/\x00", blacklist_categories=("Cs",)), min_size=1, max_size=12)
+names = st.text(st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]), min_size=1, max_size=12)
 parts = names.filter(lambda name: name not in (".", ".."))
 rels = st.lists(parts, min_size=1, max_size=6).map("/".join)
 layouts = st.builds(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.unit.ledger_book import JOB, OTHER_SHA, SHA, Book, found, new_book, pins
@@ -83,7 +85,7 @@ def unread(book: Book) -> None:
     book.image().sha256 = ""
 
 
-FRESHNESS = {
+FRESHNESS: dict[str, tuple[dict[str, Any], bool]] = {
     "the same bytes and recipe": ({}, True),
     "another etag, the same hash": ({"etag": "e0"}, True),
     "another recipe": ({"recipe": "classify-0"}, False),
@@ -142,8 +144,9 @@ def test_a_record_of_a_newer_release_fails_and_is_not_run_over(book: Book) -> No
     unread(book)
     book.read("a.jpg", found("newer", "detect"))
     assert book.states() == ["failed", "blocked"]
-    assert book.image().failure is not None
-    assert book.image().failure.code == "schema_newer"
+    failure = book.image().failure
+    assert failure is not None
+    assert failure.code == "schema_newer"
     assert book.take() == []
 
 

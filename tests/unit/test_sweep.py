@@ -209,7 +209,7 @@ def test_any_bytes_make_a_mark(data: bytes) -> None:
 
 @given(
     st.lists(
-        st.text(st.characters(blacklist_characters="\r\n\\\x00", blacklist_categories=("Cs",)), min_size=1), unique=True
+        st.text(st.characters(exclude_characters="\r\n\\\x00", exclude_categories=["Cs"]), min_size=1), unique=True
     )
 )
 def test_what_sha256sum_writes_is_read_back(files: list[str]) -> None:
