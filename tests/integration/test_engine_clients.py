@@ -254,6 +254,7 @@ def test_an_older_file_copied_over_a_newer_one_is_run_again(served: Engine, tmp_
     assert counts(served, "older/one") == {"a.jpg": insects(3)}
 
 
+@pytest.mark.slow
 def test_an_older_file_of_the_same_size_moved_over_another_is_run_again(served: Engine, tmp_path: Path) -> None:
     size = max(len(night(3)), len(night(4)))
     for name, number in (("old.jpg", 3), ("new.jpg", 4)):
@@ -346,6 +347,7 @@ def test_cancel_stops_a_job_and_its_removal_over_s3_resumes_it(served: Engine) -
     assert served.closed("cancel/it")["images"]["done"] == 12
 
 
+@pytest.mark.slow
 def test_a_job_cancelled_while_it_runs_goes_on_when_the_file_is_removed(served: Engine) -> None:
     served.upload("cancel/later", {f"{n}.jpg": night(5 + n % 3) for n in range(30)}, done=None)
     until(lambda: served.keys("classifications/cancel/later/"), 10)
@@ -506,6 +508,7 @@ def _check_no_token_leaks(served: Engine) -> None:
     assert "token-of-the-client" not in served.said()
 
 
+@pytest.mark.slow
 def test_a_client_that_answers_late_is_told_until_it_answers(tmp_path: Path) -> None:
     with web({}) as there:
         made = project(

@@ -115,15 +115,9 @@ def test_an_engine_killed_again_and_again_ends_with_the_results_of_a_calm_run(
         served.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "moment",
-    [
-        "a revision's folder",
-        *(
-            pytest.param(moment, marks=pytest.mark.slow)
-            for moment in ("the first record", "half of the records", "a summary")
-        ),
-    ],
+    "moment", ["the first record", "half of the records", "a revision's folder", "a summary", "a receipt"]
 )
 def test_an_engine_killed_at_a_certain_moment_ends_with_the_results_of_a_calm_run(
     traps: Path, images: dict[str, bytes], calm: Found, tmp_path: Path, moment: str
@@ -133,6 +127,7 @@ def test_an_engine_killed_at_a_certain_moment_ends_with_the_results_of_a_calm_ru
         "the first record": lambda: any(served.root.glob("classifications/**/*.json")),
         "half of the records": lambda: len(list(served.root.glob("classifications/**/*.json"))) > IMAGES // 2,
         "a revision's folder": lambda: any(served.root.glob("results/*/*/r1-*")),
+        "a receipt": lambda: any(served.root.glob("receipts/*/*/*.json")),
         "a summary": lambda: any(served.root.glob("results/*/*/summary.json")),
     }
     try:
@@ -178,7 +173,7 @@ def _truncated(calm: Found, job: str) -> dict[str, int]:
     return {"image_truncated": count} if count else {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_an_engine_that_is_asked_to_stop_stops_soon_and_leaves_nothing_running(
     traps: Path, images: dict[str, bytes], calm: Found, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -213,6 +208,7 @@ def test_a_second_engine_on_the_same_data_names_the_firsts_pid(traps: Path, tmp_
         assert served.closed("after/it")["state"] == "SUCCEEDED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "code"), [("exit", "worker_died"), ("hang", "timeout"), ("eat", "out_of_memory")])
 def test_one_image_that_ends_its_worker_costs_only_itself(tmp_path: Path, word: str, code: str) -> None:
     with engine(POISON, tmp_path / "data") as served:
@@ -227,6 +223,16 @@ def test_one_image_that_ends_its_worker_costs_only_itself(tmp_path: Path, word: 
         }
         letter = served.json("failed/detect/st1/n1/13.jpg.json")
         assert letter["attempts"] == 2 and letter["remedy"]
+
+
+@pytest.mark.slow
+def test_an_image_that_hangs_holds_up_nobody_elses(tmp_path: Path) -> None:
+    with engine(POISON, tmp_path / "data") as served:
+        served.upload("st1/n1", {"a.jpg": b"hang"})
+        until(lambda: served.status("st1/n1").get("stages"), 10)
+        served.upload("st2/n1", {f"{number:02d}.jpg": b"moth" for number in range(20)})
+        assert served.closed("st2/n1", seconds=15)["state"] == "SUCCEEDED"
+        assert served.closed("st1/n1", seconds=20)["failures_by_code"] == {"timeout": 1}
 
 
 def test_images_that_end_their_workers_each_in_another_way_are_all_found(tmp_path: Path) -> None:

@@ -319,7 +319,6 @@ def test_the_deletion_of_a_dead_letter_that_never_counted_changes_nothing(book: 
     assert book.states() == ["done", "done"]
 
 
-@pytest.mark.xfail(reason="an image's epochs begin anew when it is dropped and comes back")
 def test_an_outcome_about_an_image_that_was_removed_and_came_back_counts_for_nothing(book: Book) -> None:
     book.arrive("a.jpg")
     book.take()

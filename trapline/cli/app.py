@@ -56,7 +56,7 @@ Endpoint = Annotated[
         show_default="$AWS_ENDPOINT_URL, or the embedded store",
     ),
 ]
-Port = Annotated[int, typer.Option(help="The port of the embedded S3 endpoint; 0 takes a free one.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port of the embedded S3 endpoint; 0 takes a free one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
 JobName = Annotated[
     str, typer.Argument(metavar="JOB", help="The job: its folders under incoming/, such as st7/2026-11-20.")

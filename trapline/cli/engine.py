@@ -7,6 +7,7 @@ import base64
 import contextlib
 import fcntl
 import importlib
+import inspect
 import json
 import logging
 import os
@@ -218,7 +219,7 @@ class Engine:
         name, options = (named, {}) if isinstance(named, str) else next(iter(named.items()))
         if name == "folder" and context.folder is None:
             return  # the sample pipeline names it; an outside store is found by sweeps
-        trigger: Trigger = _trigger_module(self.place.pipeline.folder, name).open_trigger(context, **(options or {}))
+        trigger = _open_trigger(self.place.pipeline.folder, name, context, options or {})
         trigger.start()
         self._triggers.append(trigger)
 
@@ -233,8 +234,23 @@ async def _whole(work: Callable[[], T]) -> T:
         raise
 
 
+def _open_trigger(project: Path, name: str, context: TriggerContext, options: dict[str, Any]) -> Trigger:
+    where = f"pipeline.yaml: triggers.{name}"
+    opener = getattr(_trigger_module(project, name), "open_trigger", None)
+    if opener is None:
+        raise ConfigError(
+            f"{where}: triggers/{name}.py has no `open_trigger`.", remedy="See docs/reference/pipeline.md."
+        )
+    known = list(inspect.signature(opener).parameters)[1:]
+    wrong = next((option for option in options if option not in known), None)
+    if wrong is not None:
+        raise ConfigError(f"{where}: unknown option {wrong!r}.", remedy=f"It takes: {', '.join(known) or 'none'}.")
+    trigger: Trigger = opener(context, **options)
+    return trigger
+
+
 def _trigger_module(project: Path, name: str) -> Any:
-    if str(project) not in sys.path:
+    if sys.path[:1] != [str(project)]:
         sys.path.insert(0, str(project))
     try:
         return importlib.import_module(f"triggers.{name}")
@@ -246,6 +262,10 @@ def _trigger_module(project: Path, name: str) -> Any:
             f"pipeline.yaml: triggers: there is no trigger {name!r} (no triggers/{name}.py).",
             remedy=f"Found: {', '.join(have) or 'none'}.",
         ) from None
+    except Exception as error:
+        raise ConfigError(
+            f"triggers/{name}.py cannot be imported: {type(error).__name__}: {error}.", remedy="Mend it there."
+        ) from error
 
 
 def _webhook_secret(path: Path) -> None:

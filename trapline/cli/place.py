@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from trapline.embedded.credentials import credentials
-from trapline.errors import SurroundingsError
+from trapline.errors import ConfigError, SurroundingsError
 from trapline.keys import Layout
 from trapline.pipeline.load import Pipeline, load_pipeline
+from trapline.pipeline.spec import BucketName
 from trapline.store.base import Store
 from trapline.store.folder import FolderStore
 from trapline.store.open import open_store, settings_from
@@ -99,7 +102,7 @@ def find_place(project: Path, data: Path | None, bucket: str | None, endpoint: s
     pipeline = load_pipeline(project)
     chosen = bucket or os.environ.get("TRAPLINE_BUCKET") or pipeline.spec.bucket
     if chosen != pipeline.spec.bucket:
-        spec = pipeline.spec.model_copy(update={"bucket": chosen})
+        spec = pipeline.spec.model_copy(update={"bucket": _bucket(chosen)})
         pipeline = Pipeline(pipeline.folder, spec, pipeline.stages)
     outside = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     folder = data or Path(os.environ.get("TRAPLINE_DATA", "trapline-data"))
@@ -110,6 +113,16 @@ def embedded_place(project: Path, data: Path) -> Place:
     """The embedded store of a project in a data folder, whatever the environment says. Raises `ConfigError`."""
     pipeline = load_pipeline(project)
     return Place(pipeline, _absolute(data), pipeline.spec.bucket, None)
+
+
+def _bucket(name: str) -> str:
+    try:
+        return TypeAdapter(BucketName).validate_python(name)
+    except ValidationError:
+        raise ConfigError(
+            f"{name!r} is not a bucket's name.",
+            remedy="Give --bucket (or TRAPLINE_BUCKET) 3 to 63 lower-case letters, digits, dots or hyphens.",
+        ) from None
 
 
 def _absolute(folder: Path) -> Path:

@@ -79,6 +79,7 @@ def mc_line(told: dict[str, Any], place: Place) -> str:
 def log_to(folder: Path, shown_from: int = logging.WARNING) -> None:
     """Warnings to stderr, everything to a file in the data folder. One line an event."""
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.raiseExceptions = False  # a full disk is told once, where it matters, not at every line of the log
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     shown = logging.StreamHandler()

@@ -55,9 +55,9 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Work until cancelled. What is under way when that happens is found again in the bucket."""
-        await self.world.executor.start()
         await opening.engine_record(self.world)
         await self._epoch.take()
+        await self.world.executor.start()
         await self._inflight.recall()
         self._schedule()
         self.ready.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import yaml
@@ -26,12 +27,23 @@ async def engine_record(world: World) -> None:
         body = f'{{"type":"trapline.engine","schema":1,"pipeline":"{world.pipeline.name}","depth":{depth}}}'
         await world.store.put(key, body.encode())
         return
-    fixed = (yaml.safe_load(got.data) or {}).get("depth", depth)
-    if fixed != depth:
+    fixed = _fixed_depth(got.data)
+    if fixed is None:  # torn by a power loss: as if it were not there
+        await world.store.delete([key])
+        await engine_record(world)
+    elif fixed != depth:
         raise ConfigError(
             f"pipeline.yaml: jobs.depth is {depth}, but this bucket was begun with {fixed}.",
             remedy=f"Set jobs.depth to {fixed}, or use another bucket or `root:`.",
         )
+
+
+def _fixed_depth(data: bytes) -> int | None:
+    try:
+        fixed = json.loads(data)["depth"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return fixed if isinstance(fixed, int) else None
 
 
 async def open_job(world: World, name: str) -> None:

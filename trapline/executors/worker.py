@@ -5,6 +5,7 @@ Started as `python -m trapline.executors.worker FD` with one end of a socket pai
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -34,8 +35,9 @@ def main(fd: int) -> None:
     os.environ["TRAPLINE_MODEL_THREADS"] = str(config.threads)
     store = open_configured(config)
     runtime = open_runtime(config, store)
-    connection.send_bytes(b"ready")
-    _serve(connection, runtime)
+    with contextlib.suppress(BrokenPipeError):  # the parent has gone, and so do we
+        connection.send_bytes(b"ready")
+        _serve(connection, runtime)
     close = getattr(store, "close", None)
     if close is not None:
         close()

@@ -136,7 +136,8 @@ def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int)
         image = job.images.get(rel)
         if image is None or (image.etag != etag and image.touched <= seen.begun_seq):
             arrived(graph, job, rel, etag, size, received, seen.begun, tracked)
-            _with_records(graph, job, rel, seen, first)
+            if image is None and not first:
+                _with_records(graph, job, rel, seen)
     for rel in seen.records.get(graph.names[graph.last], set()) - seen.images.keys():
         _kept(graph, job, rel)
     for image in list(job.images.values()):
@@ -147,10 +148,10 @@ def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int)
     job.seq += 1 if first else 0
 
 
-def _with_records(graph: Graph, job: Job, rel: str, seen: Chart, first: bool) -> None:
+def _with_records(graph: Graph, job: Job, rel: str, seen: Chart) -> None:
     """An image that appears together with records of it (a restored bucket) is read before it is run."""
     image = job.images.get(rel)
-    if first or image is None or image.epoch > 1:
+    if image is None:
         return
     if any(rel in rels for rels in (*seen.records.values(), *seen.dead.values())):
         job.empties.discard(rel)

@@ -39,6 +39,7 @@ def add(job: Job, rel: str, stages: int) -> Image:
     """A new image, unknown at every stage."""
     image = Image(rel, stages)
     job.images[rel] = image
+    image.epoch = job.seq  # more than it ever was under this rel: outcomes of an earlier stay do not count
     for row in job.counts:
         row[UNKNOWN] += 1
     job.seq += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from pathlib import Path
@@ -86,10 +87,36 @@ def handler_class(spec: FunctionSpec, folder: Path) -> type[Handler]:
 
 
 def check_importable(folder: Path, spec: FunctionSpec) -> None:
-    """Raise `ConfigError` where a function's handler module is not in the project's folder."""
-    module = folder / Path(*spec.handler.partition(":")[0].split("."))
-    if not module.with_suffix(".py").is_file() and not (module / "__init__.py").is_file():
+    """Raise `ConfigError` where a function's handler is not in the project's folder. Nothing is run."""
+    where = f"functions/{spec.name}/function.yaml: handler"
+    module_name, _, name = spec.handler.partition(":")
+    module = folder / Path(*module_name.split("."))
+    path = next((p for p in (module.with_suffix(".py"), module / "__init__.py") if p.is_file()), None)
+    if path is None:
         raise ConfigError(
-            f"functions/{spec.name}/function.yaml: handler: there is no {module.relative_to(folder)}.py.",
+            f"{where}: there is no {module.relative_to(folder)}.py.",
             remedy="Write `handler: functions.<name>.handler:<Class>`.",
         )
+    try:
+        names = _names_in(ast.parse(path.read_bytes()))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise ConfigError(
+            f"{path.relative_to(folder)}, line {line}: {error}.", remedy="Mend the Python there."
+        ) from None
+    if name not in names:
+        found = ", ".join(sorted(n for n in names if n[:1].isupper())) or "none"
+        raise ConfigError(f"{where}: {path.relative_to(folder)} has no class {name!r}.", remedy=f"Found: {found}.")
+
+
+def _names_in(tree: ast.Module) -> set[str]:
+    """What a module defines or imports at its top level."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
