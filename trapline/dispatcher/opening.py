@@ -60,7 +60,7 @@ async def open_job(world: World, name: str) -> None:
         await _accept(world, name, manifest)
     except (ManifestError, ConfigError, KeyUnusable) as error:
         await _refuse(world, name, str(error), manifest)
-    desk.opened = True
+    desk.opened, job.paused = True, False
 
 
 async def _accept(world: World, name: str, got: Got | None) -> None:
@@ -196,7 +196,7 @@ def pin_anew(world: World, ticket: Ticket, why: str) -> None:
     job, desk = world.ledger.jobs.get(ticket.job), world.desk(ticket.job)
     if job is not None and desk.control is not None:
         desk.control = desk.control.model_copy(update={"pins": {}})
-        desk.opened = False
+        desk.opened, job.paused = False, True
         desk.again["open"] = world.now() + 2.0  # a worker that never agrees must not spin
 
 

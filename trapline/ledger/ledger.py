@@ -162,7 +162,11 @@ class Ledger:
     def _eligible(self, now: float) -> Iterator[Job]:
         for job in self.jobs.values():
             waits = job.retries and job.retries[0].at <= now
-            if job.pins and not job.cancelled and not job.deadline_passed and (any(job.ready) or waits or job.suspects):
+            if (
+                job.pins
+                and not (job.cancelled or job.paused or job.deadline_passed)
+                and (any(job.ready) or waits or job.suspects)
+            ):
                 yield job
 
     def _ticket(self, job: Job, stage: int, rels: list[str], now: float) -> Ticket:

@@ -165,6 +165,7 @@ class Job:
         self.as_closed = False  # nothing arrived since the last final revision
         self.answered = ""  # etag of the `_DONE` that the last final revision answers
         self.cancelled = False
+        self.paused = False  # its recipes are being settled: nothing is handed out
         self.deadline_at: float | None = None
         self.deadline_passed = False
         self.closing_since: float | None = None
