@@ -470,7 +470,7 @@ class ItemOutcome(Frozen):
     """What became of one item of a ticket."""
 
     rel: str
-    result: Literal["done", "skipped", "failed", "gone", "changed", "refused", "unknown"]
+    result: Literal["done", "skipped", "failed", "gone", "changed", "refused", "late", "unknown"]
     source: Source = Source()
     code: str = ""
     message: str = ""

@@ -40,6 +40,7 @@ class Overview:
 
     arrived: dict[str, Digest] = field(default_factory=dict)  # job → of what is under `incoming/`
     dead: dict[str, Digest] = field(default_factory=dict)  # job → of its dead letters
+    manifests: dict[str, str] = field(default_factory=dict)  # job → its manifest's etag
 
     def incoming(self, entries: Iterable[Entry], layout: Layout) -> None:
         """Take in a page of the listing of `incoming/`."""
@@ -56,7 +57,8 @@ class Overview:
 
     def text(self, job: str) -> str:
         """The digest that `control/seen/<job>.json` holds."""
-        return whole_digest(self.arrived.get(job, Digest()), self.dead.get(job, Digest()))
+        arrived, dead = self.arrived.get(job, Digest()), self.dead.get(job, Digest())
+        return whole_digest(arrived, dead, self.manifests.get(job, ""))
 
 
 def note_incoming(digest: Digest, entry: Entry, layout: Layout) -> None:
@@ -70,9 +72,14 @@ def note_dead(digest: Digest, stage: str, rel: str, entry: Entry) -> None:
     digest.add(stage, rel, entry.etag)
 
 
-def whole_digest(arrived: Digest, dead: Digest) -> str:
-    """Both digests as one text."""
-    return f"{arrived.text}+{dead.text}"
+def whole_digest(arrived: Digest, dead: Digest, manifest: str) -> str:
+    """Both digests and the manifest's etag as one text."""
+    return f"{arrived.text}+{dead.text}+{manifest}"
+
+
+def mark_of(entry: Entry) -> str:
+    """What tells one `_DONE` from the next: an etag alone may be of the content, and an empty one is like another."""
+    return f"{entry.etag}@{int(entry.modified)}"
 
 
 @dataclass
@@ -82,21 +89,21 @@ class JobListing:
     arrived: Digest = field(default_factory=Digest)
     dead: Digest = field(default_factory=Digest)
     done: Entry | None = None
+    manifest: str = ""  # its etag
 
     @property
     def text(self) -> str:
-        return whole_digest(self.arrived, self.dead)
+        return whole_digest(self.arrived, self.dead, self.manifest)
 
 
 def incoming(chart: Chart, listing: JobListing, entries: Iterable[Entry], layout: Layout, limits: KeyLimits) -> None:
     """Sort a job's objects under `incoming/` into its chart."""
     for entry in entries:
         note_incoming(listing.arrived, entry, layout)
-        if not entry.settled:
-            chart.unsettled += 1
-            continue
         meaning = layout.meaning(entry.key)
-        if meaning.kind == "done":
+        if not entry.settled and meaning.kind != "ignored":
+            chart.unsettled += 1
+        elif meaning.kind == "done":
             listing.done = entry
         elif meaning.kind == "cancel":
             chart.cancelled = True

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.world import World
-from trapline.errors import NotFound, SurroundingsError
+from trapline.errors import KeyUnusable, NotFound, SurroundingsError
 from trapline.events import ObjectEvent
 from trapline.images import Image
 from trapline.pipeline.load import Pipeline, load_function, load_pipeline, resolve_parameters
@@ -129,7 +129,7 @@ class AsyncMemory:
 def _or_none(read: Callable[[str], T], key: str) -> T | None:
     try:
         return read(key)
-    except NotFound:
+    except (NotFound, KeyUnusable):
         return None
 
 

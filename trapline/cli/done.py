@@ -13,6 +13,7 @@ from trapline.cli.upload import Sent, done_body
 from trapline.keys import DONE, Layout
 from trapline.records import Status
 from trapline.store.base import Store
+from trapline.sweep import mark_of
 
 Ended = Callable[[Status], bool]
 
@@ -57,7 +58,7 @@ def answers(store: Store, layout: Layout, job: str) -> bool:
     if marker is None:
         return False
     summary, control = jobs.summary_of(store, layout, job), jobs.control_of(store, layout, job)
-    return marker.etag in (summary.done_answered if summary else "", control.answered if control else "")
+    return mark_of(marker) in (summary.done_answered if summary else "", control.answered if control else "")
 
 
 def notify_far_engine(place: Place, job: str) -> None:

@@ -14,11 +14,12 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import IO, Any, TypeVar
 
-from trapline.cli.place import Place, shared
+from trapline.cli.place import Place, polled, shared
 from trapline.cli.seeding import seed_models
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.seams import SystemClock, ThreadedStore
@@ -160,6 +161,7 @@ class Engine:
         self._rclone.start()
         _webhook_secret(place.data / "engine" / "webhook-secret")
         embedded = self._rclone.bucket(place.bucket, shared=shared(place.layout))
+        embedded = replace(embedded, polled=polled(place.layout))
         store = EmbeddedStore(embedded)
         store.clear_scratch()
         for name in ("incoming", "jobs"):
@@ -172,6 +174,7 @@ class Engine:
             data=place.data,
             control=embedded.control,
             shared=embedded.shared,
+            polled=embedded.polled,
             threads=threads,
         )
 

@@ -97,6 +97,12 @@ def shared(layout: Layout) -> tuple[str, ...]:
     return tuple(f"{layout.root}{prefix}".rstrip("/") for prefix in (layout.incoming, layout.jobs))
 
 
+def polled(layout: Layout) -> tuple[str, ...]:
+    """The prefixes that clients read while the engine writes: all but the engine's own."""
+    names = ("incoming", "jobs", "results", "receipts", "status", "failed", "models", *layout.records)
+    return tuple(layout.prefix(name) for name in names)
+
+
 def find_place(project: Path, data: Path | None, bucket: str | None, endpoint: str | None) -> Place:
     """The place that the options and the environment name. Raises `ConfigError`."""
     pipeline = load_pipeline(project)

@@ -7,12 +7,15 @@ import logging
 
 from trapline import sweep
 from trapline.dispatcher.world import World
+from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
 from trapline.records import LastFinal, Receipt, Received, RollEntry, Seen, Summary, load
 from trapline.store.base import Entry
 
 log = logging.getLogger("trapline.sweep")
+
+QUIET_STEP = 55.0  # seconds
 
 
 async def full(world: World) -> None:
@@ -22,7 +25,8 @@ async def full(world: World) -> None:
         overview.incoming(page, world.layout)
     async for page in world.store.pages(world.layout.prefix("failed")):
         overview.failed(page, world.layout)
-    jobs = {*overview.arrived, *await _manifests(world)}
+    overview.manifests = await _manifests(world)
+    jobs = {*overview.arrived, *overview.manifests}
     for name in sorted(jobs):
         await _open_if_unseen(world, name, overview.text(name))
     log.info("event=sweep.done jobs=%d open=%d", len(jobs), len(world.ledger.jobs))
@@ -38,18 +42,20 @@ async def _open_if_unseen(world: World, name: str, digest: str) -> None:
         world.ledger.job(name, world.now())
 
 
-async def _manifests(world: World) -> set[str]:
-    """The jobs that have a manifest and whose seen-cache does not say that they are finished."""
-    names = set()
+async def _manifests(world: World) -> dict[str, str]:
+    """Every job that has a manifest, with its etag."""
+    found = {}
     async for page in world.store.pages(world.layout.prefix("jobs")):
-        meanings = (world.layout.meaning(entry.key) for entry in page)
-        names |= {m.job for m in meanings if m.kind == "manifest"}
-    return names
+        for entry in page:
+            meaning = world.layout.meaning(entry.key)
+            if meaning.kind == "manifest":
+                found[meaning.job] = entry.etag
+    return found
 
 
 async def names(world: World) -> None:
     """Find job folders and manifests that nobody told of, by folder names alone."""
-    found = await _manifests(world)
+    found = set(await _manifests(world))
     found |= set(await _folders(world, world.layout.prefix("incoming"), world.layout.depth))
     known = [name for name in sorted(found) if name not in world.ledger.jobs]
     seen = await world.store.gets([world.layout.seen(name) for name in known])
@@ -92,12 +98,28 @@ async def chart(world: World, name: str) -> None:
         job.as_closed = True
     if first and desk.control and desk.control.listing == desk.listing:
         job.quiet_before, job.last_arrival = desk.control.quiet_seconds, world.now()
+    await _remember_quiet(world, job)
+    if job.problem or listing.manifest != desk.manifest_etag:
+        desk.opened = False
     if found.unsettled:
         desk.again["chart"] = world.now() + 5.0
         desk.chart_wanted = True
     await _quarantine(world, name, found)
     if not job.closed:
         await _newer_models(world, name)
+
+
+async def _remember_quiet(world: World, job: Job) -> None:
+    """Write down how long an open job has been quiet, at most about once a minute: a restart counts on."""
+    desk = world.desk(job.name)
+    if desk.control is None or job.closed:
+        return
+    same = desk.control.listing == desk.listing
+    silent = round(closing.quiet(job, world.now()), 1) if same else 0.0
+    if not same or silent - desk.control.quiet_seconds >= QUIET_STEP:
+        control = desk.control.model_copy(update={"listing": desk.listing, "quiet_seconds": silent})
+        await world.store.put(world.layout.control_job(job.name), control.dump())
+        desk.control = control
 
 
 def revoke(world: World, name: str, cancelled: bool) -> None:
@@ -120,6 +142,8 @@ async def _look(world: World, job: Job) -> tuple[Chart, sweep.JobListing]:
         for entries in await _places(world, prefix, name):
             sweep.dead_letters(found, listing, stage, entries, prefix)
     await _of_the_job(world, name, listing)
+    (manifest,) = await world.store.heads([layout.manifest(name)])
+    listing.manifest = manifest.etag if manifest else ""
     if listing.done:
         await _done(world, found, listing.done)
     return found, listing
@@ -162,7 +186,7 @@ async def _done(world: World, found: Chart, entry: Entry) -> None:
     got = (await world.store.gets([entry.key]))[0]
     if got is not None:
         folder = world.layout.rel_of_image(entry.key).removesuffix("_DONE")
-        found.done = sweep.read_done(got.entry.etag, got.data[: 2**26], folder)
+        found.done = sweep.read_done(sweep.mark_of(got.entry), got.data[: 2**26], folder)
 
 
 async def _results(world: World, job: Job, found: Chart) -> None:
@@ -179,6 +203,8 @@ async def finals(world: World, job: Job) -> None:
     desk = world.desk(job.name)
     got = (await world.store.gets([world.layout.summary(job.name)]))[0]
     summary = load(Summary, got.data) if got else None
+    if job.gathering:
+        return  # a newer one is on its way
     if summary is not None:
         desk.summary = summary
         job.finals = list(summary.finals)
@@ -191,7 +217,10 @@ async def finals(world: World, job: Job) -> None:
 async def _members(world: World, name: str, final: LastFinal) -> dict[str, RollEntry]:
     key = world.layout.result(name, f"{final.revision}/members.jsonl")
     got = (await world.store.gets([key]))[0]
-    entries = (RollEntry.model_validate_json(line) for line in (got.data.splitlines() if got else ()))
+    try:
+        entries = [RollEntry.model_validate_json(line) for line in (got.data.splitlines() if got else ())]
+    except ValueError:
+        return {}  # torn by a power loss: the records are read instead
     return {entry.rel: entry for entry in entries}
 
 

@@ -12,9 +12,13 @@ from trapline.records import JobControl, Summary
 class Desk:
     """One open job: what was read and written for it, and what is under way. Times are monotonic seconds."""
 
+    rests_until: float = 0.0  # the engine itself failed over this job
     opened: bool = False  # its control record, manifest and pins are known
     control: JobControl | None = None
     manifest_etag: str = ""
+    refused: str = ""  # a recipe that no worker can reproduce, and why
+    refused_why: str = ""
+    told_problem: str = ""
     manifest_digest: str = ""
     chart_wanted: bool = True
     chart_seq: int = -1  # the ledger's seq when the last chart had been taken in
@@ -24,6 +28,7 @@ class Desk:
     summary: Summary | None = None
     gather_tries: int = 0
     gather_at: float = 0.0  # not before
+    live_at: float = 0.0  # provisional results: not before
     notify_tries: dict[str, int] = field(default_factory=dict)
     notify_at: dict[str, float] = field(default_factory=dict)
     status_seq: int = -1  # what the newest status covers

@@ -24,7 +24,7 @@ from trapline.records import Outcome, Ticket
 
 log = logging.getLogger("trapline.dispatcher")
 
-FORGET_AFTER = 5.0  # seconds a finished job stays in memory
+FORGET_AFTER = 1.0  # seconds a finished job stays in memory
 REQUESTS_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 30.0  # seconds between tries against a store that does not answer
 
@@ -95,10 +95,14 @@ class Dispatcher:
         if self._inbox:
             self._start("", "intake", self._take_in)
         self._regular(now)
-        self._hand_out(now)
         wake = list(self._due.values())
+        try:
+            self._hand_out(now)
+        except Exception:
+            log.exception("event=engine.error doing=hand_out")
+            wake.append(now + 1.0)
         for name in list(self.world.ledger.jobs):
-            wake += self._consider(name, now)
+            wake += self._consider_safely(name, now)
         self._inflight.note()
         if self._inflight.due(now):
             self._start("", "inflight", self._inflight.write)
@@ -142,8 +146,8 @@ class Dispatcher:
         try:
             await self._inflight.before(ticket)
             outcome = await self.world.executor.run(ticket)
-        except (StoreError, SurroundingsError) as error:
-            log.warning("event=ticket.not_run ticket=%s error=%s", ticket.id, error)
+        except Exception as error:
+            log.exception("event=ticket.not_run ticket=%s error=%s", ticket.id, error)
             await asyncio.sleep(1.0)
         finally:
             self._fetching -= 1 if fetching else 0
@@ -168,6 +172,18 @@ class Dispatcher:
 
     # -- one job
 
+    def _consider_safely(self, name: str, now: float) -> list[float]:
+        """One job's trouble must not stop the others: it rests, then it is looked at anew."""
+        desk = self.world.desk(name)
+        if desk.rests_until > now:
+            return [desk.rests_until]
+        try:
+            return self._consider(name, now)
+        except Exception:
+            log.exception("event=engine.error job=%s", name)
+            desk.rests_until = now + LONGEST_PAUSE
+            return [desk.rests_until]
+
     def _consider(self, name: str, now: float) -> list[float]:
         """Start what is due for a job. Returns when things will be due by themselves."""
         world = self.world
@@ -191,7 +207,8 @@ class Dispatcher:
     def _look(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
         every = self.world.open_every
         overdue = job.charted_at is not None and now - job.charted_at >= every
-        if desk.chart_wanted or overdue or (job.overflow and not job.busy):
+        overflown = job.overflow and not job.busy and job.charted_at is not None and now - job.charted_at >= 5.0
+        if desk.chart_wanted or overdue or overflown:
             self._start(name, "chart", lambda: charting.chart(self.world, name))
         elif job.charted_at is not None:
             wake.append(job.charted_at + every)
@@ -208,6 +225,8 @@ class Dispatcher:
             if now >= job.deadline_at:
                 opening.deadline(world, name)
             wake.append(job.deadline_at)
+        if job.deadline_passed:
+            effects.queue(world, world.ledger.overdue(name))
         if job.closed or job.gathering or job.cancelled:
             return
         refresh, settle = world.refresh, world.pipeline.settle(name)
@@ -231,7 +250,7 @@ class Dispatcher:
         if job.unsettled or gathering.unchanged(world, name):
             return
         due = max(
-            job.compiled_at + world.refresh + len(job.images) / 500, job.last_arrival + world.refresh, desk.gather_at
+            job.compiled_at + world.refresh + len(job.images) / 500, job.last_arrival + world.refresh, desk.live_at
         )
         if due <= now and not world.refresh_off:
             self._start(name, "gather", lambda: gathering.live(world, name))
@@ -284,7 +303,7 @@ class Dispatcher:
         self._inbox.clear()
         try:
             await intake.take_in(self.world, events)
-        except StoreError:
+        except Exception:
             for event in events:
                 self._inbox.setdefault(event.key, event)
             raise

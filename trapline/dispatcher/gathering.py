@@ -9,7 +9,7 @@ from typing import Any
 
 from trapline.dispatcher import charting, opening, telling
 from trapline.dispatcher.world import World
-from trapline.errors import CODES, StoreError
+from trapline.errors import CODES
 from trapline.ledger import closing, marks
 from trapline.ledger.states import FAILED, Job
 from trapline.pipeline.load import Stage
@@ -34,6 +34,7 @@ from trapline.runtime.jobs import roll_lines
 log = logging.getLogger("trapline.dispatcher")
 
 _REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
+LIVE_PAUSE = 60.0  # seconds after provisional results could not be compiled
 MOST_NAMED = 1_000  # failures, ignored and missing files that a summary names
 
 
@@ -74,29 +75,28 @@ async def final(world: World, name: str) -> None:
     """Compile the closed job; an unchanged seal makes no new revision."""
     job = world.ledger.jobs[name]
     gather = world.pipeline.of_kind("gather")
+    began, answers = job.seq, _answers(job)
     if gather is None or (not job.images and not job.listed):
-        await _close(world, name)
+        await _close(world, name, began, answers)
         return
     await charting.finals(world, job)  # an answer may have been lost: the bucket knows what is named
-    seal = seal_of(world, name)
-    if seal == job.seal and not await _exhumed(world, gather, job):
-        await _close_again(world, name)
+    same = seal_of(world, name) == job.seal and not await _exhumed(world, gather, job)
+    if same and await _close_again(world, name, began, answers):
         return
     n = await _next_number(world, name)
-    await _compile(world, gather, name, f"r{n}-{seal[:8]}", LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}"))
+    await _compile(world, gather, name, n)
+
+
+def _answers(job: Job) -> str:
+    """The `_DONE` that results made now would answer."""
+    return job.done.etag if job.done else job.answered
 
 
 async def live(world: World, name: str) -> None:
     """Compile provisional results of an open job."""
-    job = world.ledger.jobs[name]
     gather = world.pipeline.of_kind("gather")
-    entries = closing.roll(world.ledger.graph, job, final=False)
-    revision = "live-" + digest([e.model_dump() for e in entries])[:8]
-    summary = world.desk(name).summary
-    if gather is None or (summary is not None and summary.revision == revision):
-        job.compiled_seq, job.compiled_at = job.seq, world.now()
-        return
-    await _compile(world, gather, name, revision, None)
+    if gather is not None:
+        await _compile(world, gather, name, None)
 
 
 async def _exhumed(world: World, gather: Stage, job: Job) -> bool:
@@ -104,35 +104,33 @@ async def _exhumed(world: World, gather: Stage, job: Job) -> bool:
     return job.dead_gather and not any(await world.store.heads([world.layout.dead_letter(gather.name, job.name)]))
 
 
-async def _close_again(world: World, name: str) -> None:
-    """Nothing changed since the last final revision: the summary names it (again)."""
+async def _close_again(world: World, name: str, began: int, answers: str) -> bool:
+    """Nothing changed since the last final revision: the summary names it (again). False: it cannot be read."""
     job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
     revision = job.finals[-1].revision
-    summary = load(Summary, (await world.store.get(layout.result(name, f"{revision}/summary.json"))).data)
-    answers = job.done.etag if job.done else job.answered
+    got = (await world.store.gets([layout.result(name, f"{revision}/summary.json")]))[0]
+    summary = load(Summary, got.data) if got else None
     if summary is None:
-        raise StoreError(f"{revision}/summary.json of job {name} cannot be read.")
+        return False
     if desk.summary is None or desk.summary.revision != revision:
         summary = summary.model_copy(update={"done_answered": answers, "finals": tuple(job.finals)})
         await world.store.put(layout.summary(name), summary.dump())
         desk.summary = summary
     await _copies(world, name, desk.summary.files)
     await _clear(world, name, desk.summary)
-    await _close(world, name)
+    await _close(world, name, began, answers)
+    return True
 
 
-async def _close(world: World, name: str) -> None:
+async def _close(world: World, name: str, began: int, answers: str) -> None:
+    """The job is closed, unless it moved on since `began` (its seq then)."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    job.closed = job.as_closed = True
-    job.answered = job.done.etag if job.done else job.answered
+    job.answered = answers
+    update = {"answered": answers, "seal": job.seal, "deadline_passed": job.deadline_passed}
+    if job.seq == began:
+        job.closed = job.as_closed = True
+        update |= {"closed_listing": desk.listing, "quiet_seconds": 0.0}
     if desk.control is not None:
-        update = {
-            "answered": job.answered,
-            "seal": job.seal,
-            "quiet_seconds": 0.0,
-            "deadline_passed": job.deadline_passed,
-        }
-        update["closed_listing"] = desk.listing
         await opening.save(world, name, desk.control.model_copy(update=update))
 
 
@@ -149,38 +147,51 @@ async def _next_number(world: World, name: str) -> int:
 # -- one compile
 
 
-async def _compile(world: World, gather: Stage, name: str, revision: str, as_final: LastFinal | None) -> None:
+async def _compile(world: World, gather: Stage, name: str, n: int | None) -> None:
+    """Compile the final revision `n`, or (None) provisional results."""
     job = world.ledger.jobs[name]
     job.gathering = True
     try:
-        await _compile_once(world, gather, name, revision, as_final)
+        await _compile_once(world, gather, name, n)
     finally:
         job.gathering = False
 
 
-async def _compile_once(world: World, gather: Stage, name: str, revision: str, as_final: LastFinal | None) -> None:
-    job = world.ledger.jobs[name]
-    began = job.seq
-    entries = list(closing.roll(world.ledger.graph, job, final=as_final is not None))
+async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -> None:
+    job, desk = world.ledger.jobs[name], world.desk(name)
+    # Roll, seal and seq are of one moment: nothing is awaited between them.
+    began, entries = job.seq, list(closing.roll(world.ledger.graph, job))
+    as_final = _numbered(n, seal_of(world, name)) if n is not None else None
+    if as_final and (not closing.gatherable(job) or any(entry.state == "pending" for entry in entries)):
+        return
+    revision = as_final.revision if as_final else "live-" + digest([e.model_dump() for e in entries])[:8]
+    job.compiled_at = world.now()
+    if as_final is None and desk.summary is not None and desk.summary.revision == revision:
+        job.compiled_seq = began
+        return
     ticket = _ticket(world, gather, job, revision, as_final, len(entries))
-    order = ticket.gather
-    if order is None:
-        return None
-    if as_final:
-        entries = [entry for entry in entries if entry.state != "pending"]
-    await world.store.put(order.roll, roll_lines(iter(entries)), "application/x-ndjson")
+    outcome = await _run(world, ticket, entries, as_final)
+    job.compiled_at = world.now()
+    if not _succeeded(outcome):
+        await _failed(world, gather, name, outcome, as_final, began)
+    elif await _overtaken(world, job, began, as_final):
+        job.compiled_seq = 0
+    else:
+        job.dead_gather = job.dead_gather and as_final is None
+        await _publish(world, name, revision, as_final, entries, outcome, began)
+
+
+def _numbered(n: int, seal: str) -> LastFinal:
+    return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}")
+
+
+async def _run(world: World, ticket: Ticket, entries: list[RollEntry], as_final: LastFinal | None) -> Outcome:
+    roll = ticket.gather.roll if ticket.gather else ""
+    await world.store.put(roll, roll_lines(iter(entries)), "application/x-ndjson")
     outcome = await world.executor.run(ticket)
     if not as_final:
-        await world.store.delete([order.roll])
-    job.compiled_at = world.now()
-    if not _succeeded(world, gather, name, outcome):
-        return await _failed(world, gather, name, outcome, as_final, began)
-    if await _overtaken(world, job, began, as_final):
-        job.compiled_seq = 0
-        return None
-    job.dead_gather = job.dead_gather and as_final is None
-    await _publish(world, name, revision, as_final, entries, outcome, began)
-    return None
+        await world.store.delete([roll])
+    return outcome
 
 
 def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: LastFinal | None, members: int) -> Ticket:
@@ -213,7 +224,7 @@ def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: Last
     )
 
 
-def _succeeded(world: World, gather: Stage, name: str, outcome: Outcome) -> bool:
+def _succeeded(outcome: Outcome) -> bool:
     return bool(outcome.items) and outcome.items[0].result == "done"
 
 
@@ -235,9 +246,13 @@ async def _failed(
         return
     if item is not None and item.result == "refused":
         _doubt(world, job, item)
+        desk.gather_at = world.now() + 1.0
         return
     if item is None and not outcome.died:
         desk.gather_at = world.now() + 1.0
+        return
+    if as_final is None:
+        desk.live_at = world.now() + LIVE_PAUSE
         return
     desk.gather_tries += 1
     delivery = world.ledger.policy
@@ -245,12 +260,8 @@ async def _failed(
     if (item is None or item.retry is not False) and desk.gather_tries < delivery.attempts(gather.name, function):
         desk.gather_at = world.now() + delivery.backoff(gather.name, function, desk.gather_tries)
         return
-    if as_final:
-        await _give_up(
-            world, gather, name, outcome.died or (item.code if item else "") or "compile_failed", item, as_final, began
-        )
-    else:
-        desk.gather_at = world.now() + 60.0
+    code = outcome.died or (item.code if item else "") or "compile_failed"
+    await _give_up(world, gather, name, code, item, as_final, began)
 
 
 def _bare(gather: Stage, job: Job) -> Ticket:
@@ -287,7 +298,7 @@ async def _give_up(
     await world.store.put(world.layout.dead_letter(gather.name, name), letter.dump())
     desk.gather_tries = 0
     job.dead_gather = True
-    entries = list(closing.roll(world.ledger.graph, job, final=True))
+    entries = list(closing.roll(world.ledger.graph, job))
     failure = {"rel": "", "stage": gather.name, "code": code, "message": message, "remedy": known.remedy}
     await _publish(
         world, name, as_final.revision, as_final, entries, Outcome(ticket="", body={"failure": failure}), began
@@ -316,20 +327,22 @@ async def _publish(
     desk.summary = summary
     job.compiled_seq = began
     if as_final:
-        await _named(world, name, as_final, summary)
+        await _named(world, name, as_final, summary, began)
     await _copies(world, name, outcome.files)
     await _clear(world, name, summary)
 
 
-async def _named(world: World, name: str, as_final: LastFinal, summary: Summary) -> None:
-    """A final revision is named: the job is closed and its client is to be told."""
+async def _named(world: World, name: str, as_final: LastFinal, summary: Summary, began: int) -> None:
+    """A final revision is named: its client is to be told, and the job is closed if nothing came meanwhile."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    job.seal, job.finals, job.answered = as_final.seal, list(summary.finals), summary.done_answered
+    job.seal, job.finals = as_final.seal, list(summary.finals)
     desk.gather_tries = 0
     if world.pipeline.of_kind("notify"):
         job.untold = [*job.untold, as_final]
         job.told = ""
-    await _close(world, name)
+    await _close(world, name, began, summary.done_answered)
+    if "failure" not in summary.results and world.layout.gather:
+        await world.store.delete([world.layout.dead_letter(world.layout.gather, name)])
 
 
 def _summary(
@@ -404,6 +417,9 @@ async def _clear(world: World, name: str, new: Summary) -> None:
 async def seen_and_forgotten(world: World, name: str) -> None:
     """Note a finished job's digest, so that a sweep knows it from one listing, and let it go from memory."""
     job, desk = world.ledger.jobs[name], world.desk(name)
+    if world.pipeline.of_kind("gather") and (job.images or job.finals) and seal_of(world, name) != job.seal:
+        charting.reopen(world, name)  # the results are of something else than what is there
+        return
     seen = Seen(job=name, listing=desk.whole, seal=job.seal, finished=True)
     await world.store.put(world.layout.seen(name), seen.dump())
     if finished(world, name) and desk.chart_seq == job.seq:

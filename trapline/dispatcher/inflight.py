@@ -11,6 +11,7 @@ from trapline.records import Inflight, InflightTask, Ticket, load
 log = logging.getLogger("trapline.dispatcher")
 
 EVERY = 1.0  # seconds
+GOOD_STRETCH = 60.0  # seconds after which earlier unclean stops are forgiven
 ENGINE_DEATHS = 5  # unclean stops of the engine over one task that ran alone
 
 
@@ -23,15 +24,17 @@ class InflightBook:
         self._at = -1e9
         self._dirty = False
         self._unclean = 0
+        self._began = 0.0  # when this engine read what an earlier one left
         self._deaths: dict[str, int] = {}
 
     async def recall(self) -> None:
         """Read what an earlier engine left. Nothing there: it stopped in good order."""
         world = self._world
+        self._began = world.now()
         got = (await world.store.gets([world.layout.inflight]))[0]
         left = load(Inflight, got.data) if got else None
         if left is not None:
-            self._unclean = left.unclean_stops + 1
+            self._unclean = left.unclean_stops + any(task.running for task in left.tasks)
             self._deaths = dict(left.engine_deaths)
             self._charge(left)
             log.warning("event=engine.unclean_stop in_a_row=%d tasks=%d", self._unclean, len(left.tasks))
@@ -61,6 +64,8 @@ class InflightBook:
     async def write(self) -> None:
         """Write the list as it is now."""
         self._dirty, self._at = False, self._world.now()
+        if self._at - self._began > GOOD_STRETCH:
+            self._unclean = 0
         self._written = self._now()
         await self._world.store.put(self._world.layout.inflight, self._written.dump())
 

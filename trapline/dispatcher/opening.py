@@ -11,6 +11,7 @@ from trapline.dispatcher import charting, effects
 from trapline.dispatcher.world import World
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound
 from trapline.keys import fetched_name
+from trapline.ledger import closing
 from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
 from trapline.records import JobControl, Listed, Manifest, ModelRef, Ticket, load, read_manifest
 from trapline.store.base import Got
@@ -65,25 +66,37 @@ async def open_job(world: World, name: str) -> None:
 
 async def _accept(world: World, name: str, got: Got | None) -> None:
     desk, job = world.desk(name), world.ledger.jobs[name]
+    desk.manifest_etag = got.entry.etag if got else ""
     world.layout.check_job(name)
     manifest = read_manifest(got.data, world.layout.manifest(name)) if got else None
     config = config_digest(world.pipeline, manifest)
     control = desk.control or JobControl(job=name)
-    if control.pins.keys() != world.pipeline.stages.keys() or control.config != config:
+    if not _fit(world, control) or control.config != config:
         await read_models(world)
         pins = resolve_pins(world.pipeline, manifest, world.models)
+        if desk.refused and desk.refused in (pin.recipe for pin in pins.values()):
+            why = f"A worker cannot reproduce the job's recipe: {desk.refused_why}."
+            raise ConfigError(why, remedy="Restart the engine.")
         control = control.model_copy(update={"pins": pins, "config": config})
         await save(world, name, control)
     desk.control = control
     world.ledger.pinned(name, control.pins)
     if manifest is not None and got is not None:
-        _list(world, name, manifest, got)
+        await _list(world, name, manifest, got)
     elif job.manifest is not None:
         job.manifest, job.listed = None, {}
         desk.chart_wanted = True
 
 
-def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
+def _fit(world: World, control: JobControl) -> bool:
+    """Whether a job's pins are of the pipeline's present stages and functions."""
+    stages = world.pipeline.stages
+    if control.pins.keys() != stages.keys():
+        return False
+    return all(pin.function in stages[name].functions for name, pin in control.pins.items())
+
+
+async def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
     desk, job = world.desk(name), world.ledger.jobs[name]
     targets = _targets(world, name, manifest)
     said = digest(without_delivery(manifest))
@@ -91,8 +104,8 @@ def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
         world.ledger.listed(name, manifest, targets, world.now())
         desk.chart_wanted = True
     job.manifest, job.priority = manifest, manifest.priority
-    desk.manifest_etag, desk.manifest_digest = got.entry.etag, said
-    _set_deadline(world, name, manifest)
+    desk.manifest_digest = said
+    await _set_deadline(world, name, manifest)
 
 
 def without_delivery(manifest: Manifest) -> dict[str, object]:
@@ -132,20 +145,35 @@ def _target(world: World, name: str, listed: Listed) -> tuple[str, str]:
     return f"{name}/{fetched_name(listed.id, listed.url)}", listed.url
 
 
-def _set_deadline(world: World, name: str, manifest: Manifest) -> None:
+async def _set_deadline(world: World, name: str, manifest: Manifest) -> None:
     job, control = world.ledger.jobs[name], world.desk(name).control
     if manifest.deadline is None or control is None or control.accepted_at is None:
         job.deadline_at = None
         return
     passed = (world.clock.wall() - control.accepted_at).total_seconds()
     job.deadline_at = world.now() + manifest.deadline.total_seconds() - passed
-    job.deadline_passed = control.deadline_passed and job.deadline_at <= world.now()
+    passed_before = job.deadline_passed or control.deadline_passed
+    job.deadline_passed = passed_before and job.deadline_at <= world.now()
+    if passed_before and not job.deadline_passed:
+        await _revive(world, name)
+
+
+async def _revive(world: World, name: str) -> None:
+    """The deadline was moved: what it had cut off runs after all."""
+    job, layout = world.ledger.jobs[name], world.layout
+    for rel, failure in list(closing.failures(world.ledger.graph, job)):
+        if failure.code == "deadline_passed":
+            await world.store.delete([layout.dead_letter(failure.stage, rel)])
+            world.ledger.exhumed(name, failure.stage, rel)
 
 
 async def _refuse(world: World, name: str, why: str, manifest: Got | None) -> None:
     """A job that cannot be worked on says so in its status; its manifest is put aside with the reason."""
     job = world.ledger.jobs[name]
     job.problem = why
+    if world.desk(name).told_problem == why:
+        return
+    world.desk(name).told_problem = why
     job.seq += 1
     log.warning("event=job.refused job=%s why=%s", name, why)
     if manifest is not None:
@@ -197,6 +225,7 @@ def pin_anew(world: World, ticket: Ticket, why: str) -> None:
     if job is not None and desk.control is not None:
         desk.control = desk.control.model_copy(update={"pins": {}})
         desk.opened, job.paused = False, True
+        desk.refused, desk.refused_why = ticket.pin.recipe, why
         desk.again["open"] = world.now() + 2.0  # a worker that never agrees must not spin
 
 

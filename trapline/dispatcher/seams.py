@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from trapline.errors import NotFound
+from trapline.errors import KeyUnusable, NotFound
 from trapline.records import Outcome, Ticket
 from trapline.store.base import Entry, Got, KeyLimits, Level, Store
 
@@ -135,5 +135,5 @@ class ThreadedStore:
 def _or_none(read: Callable[[str], T], key: str) -> T | None:
     try:
         return read(key)
-    except NotFound:
+    except (NotFound, KeyUnusable):
         return None

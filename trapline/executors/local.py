@@ -54,10 +54,7 @@ class LocalExecutor:
         await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
 
     def _spawn(self) -> WorkerProcess:
-        return WorkerProcess(self._config, self._setup_allowance)
-
-    def _setup_allowance(self) -> float:
-        return 300.0
+        return WorkerProcess(self._config)
 
     def _choose(self, ticket: Ticket) -> WorkerProcess:
         kind = self._pipeline.stages[ticket.stage].kind

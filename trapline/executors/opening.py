@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ class WorkerConfig(Frozen):
     data: Path | None = None  # embedded: the data folder
     control: Path | None = None  # embedded: rclone's remote control
     shared: tuple[str, ...] = ()  # embedded: prefixes that other programs write to
+    polled: tuple[str, ...] = ("",)  # embedded: prefixes that clients read
     endpoint: str | None = None  # s3: where it is, if not in the environment
     threads: int = 1  # per ONNX session
     cache_bytes: int = 256 * 2**20
@@ -32,13 +34,15 @@ def open_configured(config: WorkerConfig, bucket: str | None = None) -> Store:
     """The pipeline's store, or another bucket of the same endpoint."""
     name = bucket or config.bucket
     if config.store == "embedded" and config.data is not None and config.control is not None:
-        return EmbeddedStore(
-            EmbeddedConfig(config.data, name, config.control, config.shared if name == config.bucket else ())
-        )
+        return EmbeddedStore(EmbeddedConfig(config.data, name, config.control, *_prefixes(config, name)))
     return open_store(settings_from(name, endpoint=config.endpoint))
 
 
-def open_runtime(config: WorkerConfig, store: Store) -> Runtime:
+def _prefixes(config: WorkerConfig, bucket: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return (config.shared, config.polled) if bucket == config.bucket else ((), ("",))
+
+
+def open_runtime(config: WorkerConfig, store: Store, on_ready: Callable[[], None]) -> Runtime:
     """A worker's runtime."""
     pipeline = load_pipeline(config.project)
     return Runtime(
@@ -47,4 +51,5 @@ def open_runtime(config: WorkerConfig, store: Store) -> Runtime:
         config.cache,
         other=lambda bucket: open_configured(config, bucket),
         cache_bytes=config.cache_bytes,
+        on_ready=on_ready,
     )

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -22,6 +21,7 @@ log = logging.getLogger("trapline.executors")
 
 REMEMBERED = 256  # images whose bytes a worker is believed to hold
 GRACE = 2.0  # seconds beyond a ticket's limit before its worker is killed
+SETTING_UP = 300.0  # seconds a function may take to be set up (a large model)
 STARTING = 60.0  # seconds a worker may take to start
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -29,7 +29,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 class WorkerProcess:
     """Sends tickets to one process and gets their outcomes; knows when it died and over what."""
 
-    def __init__(self, config: WorkerConfig, setup_allowance: Callable[[], float]) -> None:
+    def __init__(self, config: WorkerConfig) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -41,10 +41,9 @@ class WorkerProcess:
             )
         self._connection = Connection(ours.detach())
         self._connection.send_bytes(config.model_dump_json().encode())
-        self._allowance = setup_allowance
         self._waiting: OrderedDict[str, tuple[Ticket, asyncio.Future[Outcome]]] = OrderedDict()
         self._running: tuple[str, float] | None = None  # ticket id, when it began
-        self._ready_recipes: set[str] = set()
+        self._setting_up = False  # the running ticket's function is being set up
         self._held: OrderedDict[str, None] = OrderedDict()
         self._since = time.monotonic()
         self._ready = False
@@ -121,16 +120,16 @@ class WorkerProcess:
         if message == b"ready":
             self._ready = True
         elif message.startswith(b"start "):
-            self._running = (message[6:].decode(), time.monotonic())
+            self._running, self._setting_up = (message[6:].decode(), time.monotonic()), True
+        elif message == b"begin" and self._running is not None:
+            self._running, self._setting_up = (self._running[0], time.monotonic()), False
         else:
             self._came_back(Outcome.model_validate_json(message))
 
     def _came_back(self, outcome: Outcome) -> None:
-        ticket, future = self._waiting.pop(outcome.ticket)
+        _, future = self._waiting.pop(outcome.ticket)
         self._running = None
         self._last = time.monotonic()
-        if outcome.setup is None and not outcome.recipe_refused:
-            self._ready_recipes.add(ticket.pin.recipe)
         if not future.done():
             future.set_result(outcome)
 
@@ -141,8 +140,8 @@ class WorkerProcess:
             return not self._ready and time.monotonic() - self._since > STARTING
         ident, began = self._running
         ticket = self._waiting[ident][0]
-        setup = 0.0 if ticket.pin.recipe in self._ready_recipes else self._allowance()
-        return time.monotonic() - began > ticket.limit_seconds + setup + GRACE
+        limit = SETTING_UP if self._setting_up else ticket.limit_seconds + GRACE
+        return time.monotonic() - began > max(limit, ticket.limit_seconds)
 
     def _kill(self, why: str) -> None:
         with contextlib.suppress(ProcessLookupError):

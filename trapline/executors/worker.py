@@ -34,7 +34,7 @@ def main(fd: int) -> None:
     config = WorkerConfig.model_validate_json(connection.recv_bytes())
     os.environ["TRAPLINE_MODEL_THREADS"] = str(config.threads)
     store = open_configured(config)
-    runtime = open_runtime(config, store)
+    runtime = open_runtime(config, store, lambda: connection.send_bytes(b"begin"))
     with contextlib.suppress(BrokenPipeError):  # the parent has gone, and so do we
         connection.send_bytes(b"ready")
         _serve(connection, runtime)

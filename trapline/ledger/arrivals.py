@@ -10,12 +10,10 @@ from trapline.ledger.states import (
     BLOCKED,
     DONE,
     FAILED,
-    OWED,
     PASSED,
     RUNNING,
     UNKNOWN,
     DoneMark,
-    Failed,
     Found,
     Graph,
     Image,
@@ -60,7 +58,7 @@ def arrived(
     if image is not None and _may_be_same(image, size):
         _look_closer(graph, job, image, etag)
         return
-    fresh = image is None or not image.etag
+    fresh = image is None or not (image.etag or image.bytes_gone)
     image = image or marks.add(job, rel, len(graph.names))
     marks.new_bytes(graph, job, image, etag, size)
     image.received = received
@@ -138,7 +136,8 @@ def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int)
             arrived(graph, job, rel, etag, size, received, seen.begun, tracked)
             if image is None and not first:
                 _with_records(graph, job, rel, seen)
-    for rel in seen.records.get(graph.names[graph.last], set()) - seen.images.keys():
+    lasting = [rels for stage, rels in seen.dead.items() if graph.names.index(stage) != graph.fetch]
+    for rel in seen.records.get(graph.names[graph.last], set()).union(*lasting) - seen.images.keys():
         _kept(graph, job, rel)
     for image in list(job.images.values()):
         if first or image.touched <= seen.begun_seq:
@@ -168,7 +167,7 @@ def _marks(job: Job, seen: Chart) -> None:
 
 
 def _kept(graph: Graph, job: Job, rel: str) -> None:
-    """A last-stage record whose image is gone (retention): still a member."""
+    """A last-stage record or a dead letter whose image is gone (retention): still a member."""
     if rel in job.images or (job.manifest is not None and rel not in job.listed):
         return
     image = marks.add(job, rel, len(graph.names))
@@ -191,6 +190,8 @@ def _compare(graph: Graph, job: Job, image: Image, seen: Chart, first: bool) -> 
         elif not _as_before(graph, job, image, seen.prior.get(rel)):
             job.to_read[rel] = None
         return
+    if any(image.states[s] in PASSED for s in dead):
+        job.to_read[rel] = None  # a dead letter outlived its stage's success
     lost = [s for s in range(len(graph.names)) if s != graph.fetch and _lost(graph, image, s, recorded, dead)]
     if lost:
         marks.doubt(job, image, [lost[0], *graph.below(lost[0])])
@@ -244,7 +245,7 @@ def read(graph: Graph, job: Job, rel: str, epoch: int, found: list[Found]) -> bo
         if image.states[stage] in PASSED or f.outcome == "failed":
             continue
         if f.outcome == "newer":
-            marks.failed(graph, job, image, stage, f.failure or Failed(f.stage, "schema_newer", "", ""))
+            marks.put(job, image, stage, RUNNING)  # until its dead letter is found or written
         elif _fresh(job, image, f):
             marks.believe(graph, job, image, stage, f)
     return _dead_letters(graph, job, image, found)
@@ -330,9 +331,6 @@ def exhumed(graph: Graph, job: Job, stage: int, rel: str) -> None:
     image.failure, image.attempts = None, None
     job.closing_since, job.closed = None, False
     marks.doubt(job, image, [stage, *graph.below(stage)])
-
-
-_ACTIVE = (OWED, RUNNING)
 
 
 def cancelled_work(graph: Graph, job: Job) -> None:

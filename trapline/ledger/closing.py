@@ -10,11 +10,10 @@ from trapline.ledger.states import (
     BLOCKED,
     DONE,
     FAILED,
-    OWED,
     PASSED,
     RUNNING,
     SKIPPED,
-    UNKNOWN,
+    DoneMark,
     Failed,
     Graph,
     Image,
@@ -30,9 +29,14 @@ def quiet(job: Job, now: float) -> float:
 
 def not_received(job: Job) -> list[str]:
     """What `_DONE` names and is not there, or is there with other bytes; for a count, as many blank names."""
-    done = job.done
-    if done is None or job.manifest is not None:
+    if job.done is None or job.manifest is not None:
         return []
+    if job.missing is None or job.missing[0] != job.seq:
+        job.missing = (job.seq, _missing(job, job.done))
+    return job.missing[1]
+
+
+def _missing(job: Job, done: DoneMark) -> list[str]:
     if done.names:
         return sorted(rel for rel, sha in done.names.items() if not _is_here(job, rel, sha))
     present = sum(1 for image in job.images.values() if image.etag or image.bytes_gone)
@@ -104,8 +108,8 @@ def final_state(graph: Graph, job: Job) -> JobState:
     return "PARTIAL" if bad or missing else "SUCCEEDED"
 
 
-def roll(graph: Graph, job: Job, *, final: bool) -> Iterator[RollEntry]:
-    """Every member, sorted by rel; of a provisional roll, those not settled are `pending`."""
+def roll(graph: Graph, job: Job) -> Iterator[RollEntry]:
+    """Every member, sorted by rel; those not settled are `pending`."""
     for rel in sorted(job.images):
         yield _entry(graph, job, job.images[rel])
 
@@ -124,7 +128,7 @@ def _entry(graph: Graph, job: Job, image: Image) -> RollEntry:
     }
     if last in PASSED:
         name = graph.names[graph.last]
-        recipe = "" if image.bytes_gone else job.pins[name].recipe  # a kept record keeps its own
+        recipe = (image.bytes_gone and image.recipe) or job.pins[name].recipe  # a kept record keeps its own
         return RollEntry(state="skipped" if last == SKIPPED else "done", stage=name, recipe=recipe, **common)
     if last in (FAILED, BLOCKED) and image.failure:
         return RollEntry(state="failed", stage=image.failure.stage, code=image.failure.code, **common)
@@ -142,7 +146,7 @@ def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> st
 
 
 def _sealed(graph: Graph, job: Job) -> Iterator[tuple[str, ...]]:
-    for entry in roll(graph, job, final=True):
+    for entry in roll(graph, job):
         if entry.state in ("done", "skipped"):
             yield entry.rel, entry.sha256, entry.recipe
         else:
@@ -155,8 +159,3 @@ def failures(graph: Graph, job: Job) -> Iterator[tuple[str, Failed]]:
         failure = job.images[rel].failure
         if failure and job.images[rel].states[graph.last] in (FAILED, BLOCKED):
             yield rel, failure
-
-
-def open_work(job: Job) -> bool:
-    """Whether an engine that stopped now would leave work behind."""
-    return job.count(UNKNOWN, OWED, RUNNING) > 0

@@ -65,13 +65,22 @@ class Ledger:
     def read(self, name: str, rel: str, epoch: int, found: list[Found]) -> list[Effect]:
         """What stands in the bucket about one image."""
         job = self.jobs[name]
-        if arrivals.read(self.graph, job, rel, epoch, found):
+        clean = arrivals.read(self.graph, job, rel, epoch, found)
+        newer = [f.stage for f in found if f.outcome == "newer"] if rel in job.images else []
+        if newer:
+            return self._newer(job, job.images[rel], newer)
+        if clean:
             return []
         image = job.images[rel]
         stale = [s for s in range(len(self.graph.names)) if image.graves & 1 << s and image.states[s] != FAILED]
         for stage in stale:
             image.graves &= ~(1 << stage)
         return [tasks.Unbury(name, self.graph.names[stage], rel) for stage in stale]
+
+    def _newer(self, job: Job, image: Image, stages: list[str]) -> list[Effect]:
+        """Records of a newer release are never overwritten: their images fail, each with a dead letter."""
+        numbers = (self.graph.names.index(stage) for stage in stages)
+        return [self.grave(job, image, n, "schema_newer") for n in numbers if image.states[n] == RUNNING]
 
     def hashed(self, name: str, rel: str, etag: str, size: int, sha256: str) -> None:
         """An image's bytes were hashed."""
@@ -246,6 +255,16 @@ class Ledger:
             del self.held[ticket]
         return tickets, [self._late(job, image, stage) for image, stage in self._open(job)]
 
+    def overdue(self, name: str) -> list[Bury]:
+        """Dead letters for what came to be owed after the deadline."""
+        job = self.jobs[name]
+        graves = []
+        for image in job.images.values():
+            for stage in (s for s, state in enumerate(image.states) if state == OWED):
+                put(job, image, stage, RUNNING)
+                graves.append(self.grave(job, image, stage, "deadline_passed"))
+        return graves
+
     def _open(self, job: Job) -> Iterator[tuple[Image, int]]:
         for image in job.images.values():
             stage = next((s for s, state in enumerate(image.states) if state in (OWED, RUNNING, UNKNOWN)), None)
@@ -262,7 +281,10 @@ class Ledger:
         graves = []
         for rel in sorted(job.empties):
             image = job.images[rel]
-            stage = next(s for s, state in enumerate(image.states) if state == PENDING)
+            stage = next((s for s, state in enumerate(image.states) if state == PENDING), None)
+            if stage is None:
+                job.empties.discard(rel)
+                continue
             graves.append(self.grave(job, image, stage, "empty_file" if image.size == 0 else "source_missing"))
         return graves
 

@@ -12,7 +12,6 @@ from trapline.ledger.states import (
     OWED,
     PASSED,
     PENDING,
-    RUNNING,
     SKIPPED,
     UNKNOWN,
     Failed,
@@ -67,6 +66,7 @@ def owe(job: Job, image: Image, stage: int) -> None:
 def doubt(job: Job, image: Image, stages: Sequence[int]) -> None:
     """What is known of these stages no longer holds: read the bucket."""
     image.epoch += 1
+    job.empties.discard(image.rel)
     for stage in stages:
         put(job, image, stage, UNKNOWN)
     job.to_read[image.rel] = None
@@ -111,6 +111,7 @@ def passed(graph: Graph, job: Job, image: Image, stage: int, state: int) -> None
 def failed(graph: Graph, job: Job, image: Image, stage: int, failure: Failed) -> None:
     """A stage failed for good: its dead letter stands in the bucket."""
     put(job, image, stage, FAILED)
+    job.empties.discard(image.rel)
     image.failure = failure
     image.graves |= 1 << stage
     for child in graph.below(stage):
@@ -121,6 +122,8 @@ def believe(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> N
     """A fresh record was found: the stage and all above it passed."""
     image.sha256 = found.sha256 or image.sha256
     image.received = image.received or found.received
+    image.recipe = found.recipe
+    job.empties.discard(image.rel)
     put(job, image, stage, SKIPPED if found.outcome == "skipped" else DONE)
     for parent in graph.above(stage):
         if image.states[parent] not in PASSED:
@@ -139,9 +142,3 @@ def new_bytes(graph: Graph, job: Job, image: Image, etag: str, size: int, sha256
         put(job, image, stage, DONE if stage == graph.fetch else UNKNOWN)
     job.seq += 1
     image.touched = job.seq
-
-
-def requeue(graph: Graph, job: Job, image: Image, stage: int) -> None:
-    """A running task is owed again, at no cost to it."""
-    if image.states[stage] == RUNNING:
-        owe(job, image, stage)

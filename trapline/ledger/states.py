@@ -50,6 +50,7 @@ class Image:
         "failure",
         "graves",
         "received",
+        "recipe",
         "rel",
         "sha256",
         "size",
@@ -69,6 +70,7 @@ class Image:
         self.attempts: dict[int, int] | None = None  # stage → tries that counted
         self.graves = 0  # bit per stage: a dead letter is known to stand in the bucket
         self.bytes_gone = False
+        self.recipe = ""  # of the last stage's record that was read, which may be older than the job's pin
         self.received: Received | None = None
 
 
@@ -163,6 +165,7 @@ class Job:
         self.quiet_before = 0.0  # quiet counted before this engine started
         self.done: DoneMark | None = None
         self.as_closed = False  # nothing arrived since the last final revision
+        self.missing: tuple[int, list[str]] | None = None  # (seq, what `_DONE` names and is not there)
         self.answered = ""  # etag of the `_DONE` that the last final revision answers
         self.cancelled = False
         self.paused = False  # its recipes are being settled: nothing is handed out

@@ -127,10 +127,10 @@ def attempts_of(image: Image, stage: int) -> int:
 def died(graph: Graph, policy: Policy, job: Job, held: Held, code: str, now: float) -> list[Effect]:
     """A worker died over a ticket. It counts against a task only when that ran alone."""
     rels = [rel for rel, epoch in held.rels.items() if _current(job, held, rel, epoch)]
-    if len(rels) == 1:
+    if len(rels) == 1 == len(held.rels):
         item = ItemOutcome(rel=rels[0], result="failed", code=code, message=CODES[code].meaning, retry=None)
         return fail(graph, policy, job, held, item, now)
-    half = len(rels) // 2
+    half = (len(rels) + 1) // 2
     for rel in rels:
         marks.put(job, job.images[rel], held.stage, OWED)
     job.suspects.extend((held.stage, group) for group in (rels[:half], rels[half:]) if group)
@@ -157,11 +157,24 @@ def settle(
         arrivals.arrived(graph, job, item.rel, item.source.etag, item.source.size, received, now, tracked)
     elif item.result == "refused" and item.stage in graph.names:
         marks.doubt(job, image, sorted({graph.names.index(item.stage), held.stage, *graph.below(held.stage)}))
+    elif item.result == "late":
+        return _late(graph, policy, job, held, item, now)
     elif item.after is not None:
         marks.put(job, image, held.stage, OWED)
         heapq.heappush(job.retries, Retry(now + item.after, held.stage, item.rel))
     else:
         marks.doubt(job, image, [held.stage])
+    return []
+
+
+def _late(graph: Graph, policy: Policy, job: Job, held: Held, item: ItemOutcome, now: float) -> list[Effect]:
+    """The time was over before this item was committed. It counts against an item only when that ran alone."""
+    if len(held.rels) == 1:
+        code = "timeout"
+        told = item.model_copy(update={"result": "failed", "code": code, "message": CODES[code].meaning})
+        return fail(graph, policy, job, held, told, now)
+    marks.put(job, job.images[item.rel], held.stage, OWED)
+    job.suspects.append((held.stage, [item.rel]))
     return []
 
 
@@ -210,6 +223,8 @@ def buried(graph: Graph, job: Job, grave: Bury) -> None:
     """The dead letter stands: the stage has failed and what builds on it is blocked."""
     image = job.images.get(grave.rel)
     if image is None or image.epoch != grave.epoch:
+        if image is not None:
+            job.to_read[grave.rel] = None  # the dead letter is of bytes that are no longer there
         return
     stage = graph.names.index(grave.stage)
     job.empties.discard(grave.rel)

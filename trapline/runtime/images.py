@@ -43,10 +43,6 @@ from trapline.store.base import Store
 log = logging.getLogger("trapline.runtime")
 
 
-class Late(Exception):
-    """The ticket's time limit passed: nothing more may be written."""
-
-
 @dataclass
 class Task:
     """One item on its way through a stage."""
@@ -94,9 +90,7 @@ class ImageStage:
             finally:
                 _release(called)
         for task in tasks:
-            outcome = self._commit(ticket, task, until)
-            if outcome is not None:
-                outcomes.append(outcome)
+            outcomes.append(self._commit(ticket, task, until))
         return outcomes
 
     # -- reading
@@ -115,7 +109,11 @@ class ImageStage:
         if held.etag != item.etag and held.sha256 != item.sha256:
             outcomes.append(ItemOutcome(rel=item.rel, result="changed", source=source))
             return None
-        return self._prepare(ticket, item, held, source, outcomes)
+        try:
+            return self._prepare(ticket, item, held, source, outcomes)
+        except (StoreError, SurroundingsError) as error:
+            outcomes.append(store_failed(item, error, source))
+            return None
 
     def _prepare(
         self, ticket: Ticket, item: Item, held: Bytes, source: Source, outcomes: list[ItemOutcome]
@@ -188,7 +186,7 @@ class ImageStage:
 
     # -- committing
 
-    def _commit(self, ticket: Ticket, task: Task, until: float) -> ItemOutcome | None:
+    def _commit(self, ticket: Ticket, task: Task, until: float) -> ItemOutcome:
         item = task.item
         source = Source(key=item.key, etag=task.held.etag, size=len(task.held.data), sha256=task.held.sha256)
         known, problem = self._known(task)
@@ -202,7 +200,7 @@ class ImageStage:
                 item, source, Permanent(f"What the function returned is no JSON: {error}", code="function_output")
             )
         if self._clock() >= until:
-            return None  # the ticket is no longer ours: its images become unknown and are read again
+            return ItemOutcome(rel=item.rel, result="late", source=source)  # the ticket is no longer ours
         return self._write(ticket, item, source, record, data)
 
     def _write(self, ticket: Ticket, item: Item, source: Source, record: ImageRecord, data: bytes) -> ItemOutcome:

@@ -66,8 +66,7 @@ class JobStages:
         except Exception as error:  # noqa: BLE001 - a function may raise anything
             results = [as_failure(error)] * len(items)
         pairs = zip(ticket.items, results, strict=True)
-        outcomes = (self._store_fetched(item, result, until) for item, result in pairs)
-        return [outcome for outcome in outcomes if outcome is not None]
+        return [self._store_fetched(item, result, until) for item, result in pairs]
 
     def _fetch_item(self, ticket: Ticket, item: Item) -> FetchItem:
         return FetchItem(
@@ -80,13 +79,13 @@ class JobStages:
             raise Permanent(f"{key!r} is larger than {max_bytes} bytes.", code="fetch_too_large")
         return store.get(key).data
 
-    def _store_fetched(self, item: Item, result: Any, until: float) -> ItemOutcome | None:
+    def _store_fetched(self, item: Item, result: Any, until: float) -> ItemOutcome:
         if isinstance(result, Failure):
             return failed(item, Source(key=item.key), result)
         if not isinstance(result, dict) or not isinstance(result.get("data"), bytes):
             return failed(item, Source(key=item.key), Permanent("fetch returned no bytes.", code="function_output"))
         if self._clock() >= until:
-            return None
+            return ItemOutcome(rel=item.rel, result="late")
         try:
             entry = self._store.put(item.key, result["data"], content_type=result.get("content_type"))
         except (StoreError, SurroundingsError) as error:

@@ -27,7 +27,10 @@ class SetupFailed(Exception):
 
 
 class Runtime:
-    """Runs tickets of one pipeline against one store. `cache` is a local folder for models."""
+    """Runs tickets of one pipeline against one store. `cache` is a local folder for models.
+
+    `on_ready` is called for each ticket once its function is set up: from then on the ticket's time counts.
+    """
 
     def __init__(
         self,
@@ -38,8 +41,10 @@ class Runtime:
         other: Callable[[str], Store],
         clock: Callable[[], float] = time.monotonic,
         cache_bytes: int = 256 * 2**20,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         layout = pipeline.layout
+        self._on_ready = on_ready
         self._store = store
         self._pipeline = pipeline
         self._functions = Functions(pipeline, ModelCache(store, layout, cache))
@@ -96,11 +101,13 @@ class Runtime:
 
     def _ready(self, ticket: Ticket) -> Handler:
         try:
-            return self._functions.ready(ticket.pin)
+            handler = self._functions.ready(ticket.pin)
         except RecipeRefused:
             raise
         except Exception as error:
             raise SetupFailed from error
+        self._on_ready()
+        return handler
 
 
 def _setup_outcome(ticket: Ticket, error: BaseException | None) -> ItemOutcome:
