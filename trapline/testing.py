@@ -174,6 +174,7 @@ class Simulated:
         self.executor: InlineExecutor | None = None
         self.dispatcher: Dispatcher | None = None
         self.events = True  # whether the trigger tells of what happens
+        self.before: Callable[[str, str], Awaitable[None]] | None = None  # what happens before each request
 
     def play(self, scenario: Callable[[Simulated], Coroutine[Any, Any, T]], *, clean: bool = True) -> T:
         """Run an engine while `scenario` plays. Without `clean` the engine is cut off, as by a crash."""
@@ -190,7 +191,7 @@ class Simulated:
                 self.pipeline, self.store, Path(cache), other=lambda bucket: self.store, clock=clock.monotonic
             )
             self.executor = InlineExecutor(runtime, slots=self.slots, seconds=self.seconds)
-            world = World(self.pipeline, AsyncMemory(self.store), self.executor, clock, Random(7))
+            world = World(self.pipeline, AsyncMemory(self.store, self.before), self.executor, clock, Random(7))
             self.dispatcher = Dispatcher(world)
             task = asyncio.create_task(self.dispatcher.run())
             try:

@@ -233,7 +233,7 @@ class Engine:
         def look() -> dict[str, Any] | None:
             summary = self.summary(job)
             last = summary.get("last_final") or {}
-            ready = summary.get("final") and last.get("N") == number and len(self.receipts(job)) >= number
+            ready = summary.get("final") and last.get("N", 0) >= number and len(self.receipts(job)) >= number
             return summary if ready else None
 
         return until(look, seconds, lambda: (self.status(job), self.summary(job), self.said()[-2000:]))

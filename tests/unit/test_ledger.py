@@ -142,7 +142,7 @@ def test_the_deepest_fresh_record_settles_all_above_it_and_a_stale_one_nothing(b
 
 def test_a_record_of_a_newer_release_fails_and_is_not_run_over(book: Book) -> None:
     unread(book)
-    book.read("a.jpg", found("newer", "detect"))
+    assert book.bury(book.read("a.jpg", found("newer", "detect"))) == ["schema_newer"]
     assert book.states() == ["failed", "blocked"]
     failure = book.image().failure
     assert failure is not None

@@ -219,7 +219,7 @@ def test_a_last_stage_record_without_its_image_is_a_member() -> None:
     book.ledger.pinned(JOB, pins())
     book.chart(records={"classify": {f"{JOB}/old.jpg"}})
     book.read("old.jpg", found(recipe="of long ago", etag="e0"))
-    (entry,) = closing.roll(book.ledger.graph, book.job(), final=True)
+    (entry,) = closing.roll(book.ledger.graph, book.job())
     assert (entry.rel, entry.state, entry.kept) == (f"{JOB}/old.jpg", "done", True)
 
 

@@ -282,6 +282,8 @@ def _fresh(job: Job, image: Image, found: Found) -> bool:
         return True
     if pin is None or found.recipe != pin.recipe:
         return False
+    if found.failure and found.failure.code == "deadline_passed" and not job.deadline_passed:
+        return False  # the deadline was moved
     if not image.etag:
         return found.outcome == "failed"  # `fetch` failed: there are no bytes to compare
     return found.etag == image.etag or bool(image.sha256 and found.sha256 == image.sha256)
