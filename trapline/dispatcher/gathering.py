@@ -65,7 +65,8 @@ def still_holds(world: World, name: str) -> bool:
 def finished(world: World, name: str) -> bool:
     """Whether nothing is left to do for a job and everything about it is written."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    idle = not (job.busy or job.gathering or job.untold or desk.effects or world.effects.get(name))
+    looking = job.unsettled or desk.chart_wanted
+    idle = not (looking or job.busy or job.gathering or job.untold or desk.effects or world.effects.get(name))
     return (
         idle and (job.closed or (not job.images and not job.listed)) and desk.opened and telling.up_to_date(world, name)
     )
