@@ -321,3 +321,8 @@ def _descendants(pid: int) -> list[int]:
         found += children
         left += children
     return found
+
+
+def count_of(line: dict[str, Any]) -> int | str:
+    """How many insects a line of the results names, or its failure code."""
+    return str(line["failure"]["code"]) if line.get("failure") else len(line["detections"])

@@ -7,21 +7,14 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import BotoCoreError, ClientError
-from standardwebhooks.webhooks import Webhook
 
-from tests.integration.engine import NIGHT, Engine, engine, insects, minio_client, night, project, until
+from tests.integration.engine import Engine, count_of, engine, insects, minio_client, night, project, until
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLWEtdGVzdC1vbmx5LWhlcmU="
 STRANGE = [
@@ -70,11 +63,7 @@ CARD = {"DCIM/100/IMG_1.JPG": insects(2), "DCIM/101/IMG_1.JPG": insects(3), "DCI
 
 def counts(engine: Engine, job: str) -> dict[str, int | str]:
     """Detections of each image, or a failure's code."""
-    return {name: _count(line) for name, line in engine.lines(job).items()}
-
-
-def _count(line: dict[str, Any]) -> int | str:
-    return str(line["failure"]["code"]) if line.get("failure") else len(line["detections"])
+    return {name: count_of(line) for name, line in engine.lines(job).items()}
 
 
 # -- names
@@ -130,7 +119,7 @@ def test_boto3_uploads_in_many_parts(served: Engine, tmp_path: Path) -> None:
     served.put("incoming/boto/parts/_DONE")
     served.closed("boto/parts")
     line = served.lines("boto/parts")["large.jpg"]
-    assert _count(line) == insects(5) and line["source"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert count_of(line) == insects(5) and line["source"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS command line is not installed")
@@ -389,172 +378,6 @@ def test_a_dead_letter_whose_image_was_mended_goes_away(served: Engine) -> None:
     assert not served.keys("failed/detect/dead/mended/") and counts(served, "dead/mended")["bad.jpg"] == insects(4)
 
 
-# -- manifests
-
-
-class Web:
-    """A server on loopback: images to fetch, and a callback that keeps what it is told."""
-
-    def __init__(self, images: dict[str, bytes]) -> None:
-        self.told: list[tuple[dict[str, str], bytes]] = []
-        self.asked: list[str] = []
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                web.asked.append(self.path)
-                data = images.get(self.path)
-                self.send_response(200 if data else 404)
-                self.send_header("Content-Type", "image/jpeg")
-                self.send_header("Content-Length", str(len(data or b"")))
-                self.end_headers()
-                self.wfile.write(data or b"")
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                web.told.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"localhost:{self.server.server_port}"
-
-
-@contextmanager
-def web(images: dict[str, bytes]) -> Iterator[Web]:
-    made = Web(images)
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
-    try:
-        yield made
-    finally:
-        made.server.shutdown()
-        made.server.server_close()
-
-
-def test_a_manifest_fetches_from_everywhere_and_its_client_is_told_with_a_signature(tmp_path: Path) -> None:
-    with web({"/a.jpg": night(2), "/b c.jpg?x=1": night(3)}) as there:
-        made = project(
-            tmp_path / "traps",
-            fetch={"parameters": {"allow": [there.host], "buckets": ["pool"]}},
-            notify={"parameters": {"allow": [there.host]}},
-        )
-        (tmp_path / "data" / "buckets" / "pool").mkdir(parents=True)
-        with engine(made, tmp_path / "data", TRAPLINE_WEBHOOK_SECRET=SECRET) as served:
-            served.s3.put_object(Bucket="pool", Key="shots/x y.jpg", Body=night(4))
-            served.put("incoming/ecos/j1/here.jpg", night(5))
-            served.put("incoming/ecos/j1/extra.jpg", night(5))
-            served.put("jobs/ecos/j1.json", json.dumps(_manifest(there.host)).encode())
-            summary = served.closed("ecos/j1")
-            _check_manifests_results(served, summary)
-            _check_callback(there, summary)
-            served.put("jobs/ecos/j1.json", json.dumps(_manifest(there.host)).encode())  # the same again
-            time.sleep(4)
-            assert len(there.told) == 1 and served.summary("ecos/j1") == summary
-            _check_no_token_leaks(served)
-
-
-def _manifest(host: str) -> dict[str, Any]:
-    urls = {
-        "web": f"http://{host}/a.jpg",
-        "web 2": f"http://{host}/b%20c.jpg?x=1",
-        "dead": f"http://{host}/dead.jpg",
-        "refused": "http://127.0.0.1:9/a.jpg",
-        "pool": "s3://pool/shots/x y.jpg",
-        "secret": "s3://secret/a.jpg",
-        "here": "incoming/ecos/j1/here.jpg",
-        "gone": "incoming/ecos/j1/gone.jpg",
-    }
-    return {
-        "projectId": "ecos",
-        "jobId": "j1",
-        "unknownField": {"kept": True},
-        "sourceImages": [{"id": ident, "url": url, "eventId": "7"} for ident, url in urls.items()],
-        "deployment": {"locationName": "meadow", "latitude": 55.6, "longitude": 12.5},
-        "callback": {"callbackUrl": f"http://{host}/told", "callbackToken": "token-of-the-client"},
-    }
-
-
-def _check_manifests_results(served: Engine, summary: dict[str, Any]) -> None:
-    lines = {line.get("id"): line for line in served.lines("ecos/j1").values()}
-    assert {ident: _count(line) for ident, line in lines.items()} == {
-        "web": insects(2),
-        "web 2": "fetch_not_found",  # asked for as `/b%20c.jpg`, which is not there
-        "dead": "fetch_not_found",
-        "refused": "fetch_refused",
-        "pool": insects(4),
-        "secret": "fetch_refused",
-        "here": insects(5),
-        "gone": "source_missing",
-    }
-    assert summary["state"] == "PARTIAL" and summary["images"]["extra"] == 1 and summary["images"]["total"] == 8
-    assert summary["client"]["jobId"] == "j1"
-
-
-def _check_callback(there: Web, summary: dict[str, Any]) -> None:
-    ((headers, body),) = there.told
-    assert headers["authorization"] == "token-of-the-client"
-    Webhook(SECRET).verify(body, headers)
-    told = json.loads(body)
-    assert told["data"]["job"] == "ecos/j1" and told["data"]["revision"] == summary["revision"]
-
-
-def _check_no_token_leaks(served: Engine) -> None:
-    for path in served.root.rglob("*"):
-        if path.is_file() and path.relative_to(served.root).parts[0] != "jobs":
-            assert b"token-of-the-client" not in path.read_bytes(), path
-    assert "token-of-the-client" not in served.said()
-
-
-@pytest.mark.slow
-def test_a_client_that_answers_late_is_told_until_it_answers(tmp_path: Path) -> None:
-    with web({}) as there:
-        made = project(
-            tmp_path / "traps", notify={"parameters": {"allow": [there.host]}, "delivery": {"backoffDelay": "PT1S"}}
-        )
-        callback = {"callbackUrl": f"http://{there.host}/told", "callbackToken": SECRET}
-        with engine(made, tmp_path / "data") as served:
-            there.server.RequestHandlerClass.do_POST = _busy_twice(there)  # type: ignore[attr-defined]
-            served.put("incoming/ecos/j2/a.jpg", night(2))
-            listed = [{"id": "a", "url": "incoming/ecos/j2/a.jpg"}]
-            served.put("jobs/ecos/j2.json", json.dumps({"sourceImages": listed, "callback": callback}).encode())
-            served.closed("ecos/j2")
-        assert len(there.told) == 3 and len({headers["webhook-id"] for headers, _ in there.told}) == 1
-        headers, body = there.told[-1]
-        assert "authorization" not in headers and Webhook(SECRET).verify(body, headers)
-
-
-def _busy_twice(there: Web) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers["Content-Length"]))
-        there.told.append(({name.lower(): value for name, value in handler.headers.items()}, body))
-        handler.send_response(200 if len(there.told) > 2 else 503)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    return answer
-
-
-def test_two_manifests_over_the_same_images_with_other_parameters_each_keep_their_own(served: Engine) -> None:
-    served.upload("pool/p", {f"{n}.jpg": night(n) for n in (3, 4, 5)}, done=None)
-    for name, threshold in (("low", 0.1), ("high", 0.95)):
-        stages = [
-            {"stage": "OBJECT_DETECTION", "parameters": {"threshold": threshold}},
-            {"stage": "CLASSIFICATION", "parameters": {"top_k": 2}},
-        ]
-        listed = [{"id": f"{n}", "url": f"incoming/pool/p/{n}.jpg"} for n in (3, 4, 5)]
-        manifest = {"sourceImages": listed, "pipelineConfig": {"stages": stages}}
-        served.put(f"jobs/params/{name}.json", json.dumps(manifest).encode())
-    low, high = served.closed("params/low"), served.closed("params/high")
-    assert low["state"] == high["state"] == "SUCCEEDED"
-    amounts = [sum(len(line["detections"]) for line in served.lines(f"params/{n}").values()) for n in ("low", "high")]
-    assert amounts[0] >= 35 > amounts[1]
-    time.sleep(3)  # neither undoes the other's
-    assert (served.summary("params/low"), served.summary("params/high")) == (low, high)
-
-
 # -- another place
 
 
@@ -592,97 +415,3 @@ def _contents(data: Path) -> dict[str, tuple[int, str]]:
             written = 0 if repeated else path.stat().st_mtime_ns
             found["/".join(parts)] = (written, hashlib.sha256(path.read_bytes()).hexdigest())
     return found
-
-
-# -- reading while it is written
-
-
-def test_what_a_client_polls_is_whole_and_at_most_two_seconds_old(served: Engine) -> None:
-    job = "poll/night"
-    polls = [
-        Poll(served, f"status/{job}.json"),
-        Poll(served, f"status/{job}.txt"),
-        Poll(served, f"results/{job}/summary.json"),
-    ]
-    for poll in polls:
-        poll.start()
-    images = [path.read_bytes() for path in sorted(NIGHT.rglob("*.JPG")) if path.stem not in ("IMG_0027", "IMG_0028")]
-    for part in range(3):  # with a pause after each, so that there are provisional results
-        served.upload(job, {f"{n}.jpg": images[n % len(images)] for n in range(20 * part, 20 * part + 20)}, done=None)
-        until(lambda: served.summary(job).get("images", {}).get("done") == 20 * part + 20)  # noqa: B023
-    served.put(f"incoming/{job}/_DONE")
-    served.closed(job)
-    time.sleep(0.5)
-    for poll in polls:
-        poll.stop()
-    for poll in polls:
-        assert not poll.wrong and poll.versions > 3, (poll.key, poll.wrong[:5], poll.versions)
-        assert poll.asked / poll.seconds > 20
-        assert poll.behind < 2, (poll.key, poll.behind)
-
-
-class Poll(threading.Thread):
-    """Reads one object over S3 fifty times a second and notes whatever is wrong with it."""
-
-    def __init__(self, served: Engine, key: str) -> None:
-        super().__init__(daemon=True)
-        self.key, self.wrong = key, list[str]()
-        self.asked = self.versions = 0
-        self.behind = self.seconds = 0.0
-        self._s3, self._bucket, self._path = served.s3, served.bucket, served.root / key
-        self._ended = threading.Event()
-        self._last: bytes | None = None
-        self._differs_since: float | None = None
-
-    def run(self) -> None:
-        began = time.monotonic()
-        while not self._ended.is_set():
-            at = time.monotonic()
-            self._look()
-            self.asked += 1
-            time.sleep(max(0.0, 0.02 - (time.monotonic() - at)))
-        self.seconds = time.monotonic() - began
-
-    def stop(self) -> None:
-        self._ended.set()
-        self.join()
-
-    def _look(self) -> None:
-        try:
-            truth = self._path.read_bytes()
-        except FileNotFoundError:
-            truth = None
-        try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=self.key)
-            data = answer["Body"].read()
-        except self._s3.exceptions.NoSuchKey:
-            data = None
-        except (BotoCoreError, ClientError) as error:
-            self.wrong.append(repr(error))
-            return
-        self._judge(truth, data)
-
-    def _judge(self, truth: bytes | None, data: bytes | None) -> None:
-        if data is None and self._last is not None:
-            self.wrong.append("gone")
-        if data is not None:
-            self._check(data)
-            self.versions += data != self._last
-            self._last = data
-        if truth is None or data == truth or data == self._now():
-            self._differs_since = None
-            return
-        self._differs_since = self._differs_since or time.monotonic()
-        self.behind = max(self.behind, time.monotonic() - self._differs_since)
-
-    def _now(self) -> bytes:
-        return self._path.read_bytes()
-
-    def _check(self, data: bytes) -> None:
-        try:
-            if self.key.endswith(".json"):
-                json.loads(data)
-            elif not data.endswith(b"\n") or len(data) > 200 or data.count(b"\n") != 1:
-                self.wrong.append(f"torn: {data!r}")
-        except ValueError:
-            self.wrong.append(f"torn: {data[-80:]!r} of {len(data)}")
