@@ -326,7 +326,8 @@ class Status(Record):
     ignored: dict[str, int] = {}  # by reason
     ignored_names: tuple[str, ...] = ()  # the first 20
     expected: int | None = None  # by `_DONE` or the manifest
-    not_received: tuple[str, ...] = ()
+    not_received: tuple[str, ...] = ()  # the first 100 that have a name
+    not_received_count: int = 0
     rate: float = 0.0  # images that reached the last stage, per second
     eta_seconds: float | None = None
     settles_at: datetime | None = None

@@ -155,14 +155,14 @@ def dead_letters(chart: Chart, listing: JobListing, stage: str, entries: Iterabl
 
 def read_done(etag: str, data: bytes, folder: str) -> DoneMark:
     """What a `_DONE` says: nothing, a count, or `sha256sum` output with names relative to `folder` (a rel)."""
-    text = data.decode("utf-8", "replace").removeprefix("\ufeff").strip("\r\n\t ")
+    whole = _decoded(data)
+    text = whole.strip("\r\n\t ")
     if not text:
         return DoneMark(etag)
     if text.isdecimal() and len(text) < 10:
         return DoneMark(etag, count=int(text))
     names: dict[str, str] = {}
-    lines = data.decode("utf-8", "replace").removeprefix("\ufeff").split("\n")
-    for line in (line.removesuffix("\r") for line in lines):
+    for line in (line.removesuffix("\r") for line in whole.split("\n")):
         if not line.strip():
             continue
         match = _SUM.match(line)
@@ -173,6 +173,12 @@ def read_done(etag: str, data: bytes, folder: str) -> DoneMark:
         names[folder + _unescaped(line, match[2]).removeprefix("./")] = match[1].lower()
     names.pop(folder + "_DONE", None)
     return DoneMark(etag, names=names)
+
+
+def _decoded(data: bytes) -> str:
+    """Text with or without a byte order mark; Windows shells write UTF-16."""
+    coding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(coding, "replace")
 
 
 def _unescaped(line: str, name: str) -> str:

@@ -157,6 +157,7 @@ class Engine:
                 threads=threads,
             )
             return store, config
+        refuse_linked_folders(place.data / "buckets")
         self._rclone = Rclone(place.data, port=self._port)
         self._rclone.start()
         _webhook_secret(place.data / "engine" / "webhook-secret")
@@ -269,6 +270,18 @@ def _trigger_module(project: Path, name: str) -> Any:
         raise ConfigError(
             f"triggers/{name}.py cannot be imported: {type(error).__name__}: {error}.", remedy="Mend it there."
         ) from error
+
+
+def refuse_linked_folders(buckets: Path) -> None:
+    """Raise where a folder of a bucket is a symbolic link: over S3 it would lead out of the data folder."""
+    for folder, names, _ in os.walk(buckets):
+        for name in names:
+            path = Path(folder, name)
+            if path.is_symlink():
+                raise SurroundingsError(
+                    f"{path} is a symbolic link to a folder; it would lead clients out of the bucket.",
+                    remedy="Copy the files themselves, and remove the link.",
+                )
 
 
 def _webhook_secret(path: Path) -> None:

@@ -86,6 +86,7 @@ def log_to(folder: Path, shown_from: int = logging.WARNING) -> None:
     shown.setLevel(shown_from)
     shown.setFormatter(form)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # manifests in it carry tokens
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         kept = logging.handlers.RotatingFileHandler(folder / "engine.log", maxBytes=10 * 2**20, backupCount=3)
     except OSError as error:

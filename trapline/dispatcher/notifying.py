@@ -34,10 +34,11 @@ async def notify(world: World, name: str, final: LastFinal) -> None:
     if any(await world.store.heads([world.layout.receipt(name, revision)])):
         _done(world, name, final, "told")
         return
-    outcome = await world.executor.run(_ticket(world, stage, name, final, revision))
+    ticket = _ticket(world, stage, name, final, revision)
+    outcome = await world.executor.run(ticket)
     item = outcome.setup or (outcome.items[0] if outcome.items else None)
     if item is not None and item.result == "done":
-        await _receipt(world, name, final, revision, outcome)
+        await _receipt(world, name, final, ticket.notify, outcome)
     elif item is not None or outcome.died or outcome.recipe_refused:
         await _failed(world, stage, name, final, outcome, item)
     else:
@@ -68,7 +69,8 @@ def _ticket(world: World, stage: Stage, name: str, final: LastFinal, revision: s
     )
 
 
-async def _receipt(world: World, name: str, final: LastFinal, revision: str, outcome: Outcome) -> None:
+async def _receipt(world: World, name: str, final: LastFinal, order: NotifyOrder | None, outcome: Outcome) -> None:
+    revision = final.revision.removeprefix("r")
     tries = world.desk(name).notify_tries.get(f"{final.n}", 0)
     told = str(outcome.body.get("outcome"))
     detail = outcome.body.get("detail")
@@ -76,6 +78,7 @@ async def _receipt(world: World, name: str, final: LastFinal, revision: str, out
         job=name,
         revision=revision,
         outcome=told,
+        webhook_id=order.webhook_id if order and told == "told" else "",
         attempts=tries + 1,
         detail=detail if isinstance(detail, dict) else {},
         at=world.clock.wall(),

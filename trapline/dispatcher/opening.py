@@ -71,6 +71,8 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     manifest = read_manifest(got.data, world.layout.manifest(name)) if got else None
     config = config_digest(world.pipeline, manifest)
     control = desk.control or JobControl(job=name)
+    if control.seal and control.config == config and not _fit(world, control):
+        control = await _with_new_stages(world, control, manifest)
     if not _fit(world, control) or control.config != config:
         await read_models(world)
         pins = resolve_pins(world.pipeline, manifest, world.models)
@@ -86,6 +88,16 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     elif job.manifest is not None:
         job.manifest, job.listed = None, {}
         desk.chart_wanted = True
+
+
+async def _with_new_stages(world: World, control: JobControl, manifest: Manifest | None) -> JobControl:
+    """A job that was finished keeps its pins; stages that the pipeline got since then pass its images through."""
+    await read_models(world)
+    pins = {}
+    for name, pin in resolve_pins(world.pipeline, manifest, world.models).items():
+        off = pin.model_copy(update={"enabled": False, "recipe": digest([pin.recipe, "passed through"])})
+        pins[name] = control.pins.get(name, off)
+    return control.model_copy(update={"pins": pins})
 
 
 def _fit(world: World, control: JobControl) -> bool:

@@ -17,6 +17,7 @@ from trapline.records import StageCount, Status
 EVERY = 1.0  # seconds between two statuses of one job
 RATE_OVER = 60.0  # seconds over which the rate is taken
 RECEIVED_EVERY = 5.0
+_NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing", "key_unusable")
 LINE_BYTES = 159  # of the one line, without its end
 
 
@@ -100,6 +101,7 @@ def build(world: World, job: Job, now: float) -> Status:
         ignored_names=tuple(sorted(job.ignored)[:20]),
         expected=_expected(job),
         not_received=tuple(m for m in missing[:100] if m),
+        not_received_count=len(missing),
         rate=round(rate, 3),
         eta_seconds=round(open_images / rate, 1) if rate > 0 and open_images else None,
         settles_at=_settles_at(world, job, now),
@@ -159,7 +161,7 @@ def _rate(world: World, job: Job, now: float) -> float:
 
 
 def _settles_at(world: World, job: Job, now: float) -> Any:
-    if job.closed or job.cancelled or job.manifest is not None:
+    if job.closed or job.cancelled or job.manifest is not None or not job.images:
         return None
     return _at(world, closing.closes_at(job, now, world.refresh, world.pipeline.settle(job.name)), now)
 
@@ -192,11 +194,12 @@ def line(status: Status) -> bytes:
     images = status.images
     text = f"{status.state} {images['done']}/{images['total']} done"
     text += f" {images['failed']} failed" if images["failed"] else ""
-    text += f" {len(status.not_received) or 'some'} missing" if status.message.startswith("_DONE names") else ""
+    lost = status.not_received_count + sum(n for code, n in status.failures.items() if code in _NEVER_HERE)
+    text += f" {lost} missing" if lost else ""
+    unclear = status.message.startswith("_DONE holds")
+    text += " _DONE unreadable" if unclear else ""
     text += (
-        " all received"
-        if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not status.not_received
-        else ""
+        " all received" if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not (lost or unclear) else ""
     )
     stamp = status.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ") if status.updated_at else ""
     text += f" {stamp} {status.revision} {status.job}"

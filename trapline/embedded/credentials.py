@@ -45,7 +45,7 @@ def _read(path: Path) -> Credentials:
 def _create(path: Path) -> None:
     """Two processes that start together end with the same credentials."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = {"access_key": f"trapline{secrets.token_hex(6)}", "secret_key": secrets.token_urlsafe(30)}
+    made = {"access_key": f"trapline{secrets.token_hex(6)}", "secret_key": secrets.token_hex(20)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -66,7 +66,8 @@ def _wait(job: Job, refresh: float, settle: float) -> float:
     if job.as_closed:
         return min(refresh, settle)
     answered = job.done is None or job.done.etag == job.answered
-    return settle if answered or not_received(job) else min(refresh, settle)
+    unclear = job.done is not None and bool(job.done.problem)
+    return settle if answered or unclear or not_received(job) else min(refresh, settle)
 
 
 def closes_at(job: Job, now: float, refresh: float, settle: float) -> float | None:
@@ -101,7 +102,7 @@ def final_state(graph: Graph, job: Job) -> JobState:
     """What a closed job ends as."""
     if job.dead_gather:
         return "FAILED"
-    missing = bool(not_received(job)) or bool(job.unusable)
+    missing = bool(not_received(job) or job.unusable or (job.done and job.done.problem))
     bad = job.counts[graph.last][FAILED] + job.counts[graph.last][BLOCKED]
     if bad and bad == len(job.images):
         return "FAILED"
