@@ -33,6 +33,14 @@ class KeyUnusable(TraplineError):
     """A key that the store cannot address, or whose derived keys would be too long."""
 
 
+class EventUnreadable(TraplineError):
+    """A message that is no event at all: not JSON, or too large. Nobody keeps it."""
+
+
+class EventUnknown(TraplineError):
+    """A message in JSON that is no event of a known dialect. It is put aside, with the reason."""
+
+
 class StoreError(TraplineError):
     """The object store refused or failed. Whether trying again can help is the subclass's name."""
 
@@ -122,14 +130,14 @@ CODES: dict[str, Code] = {
         "This is not an image that can be read.", False, "Open the file on a computer; if it is damaged, leave it out."
     ),
     "image_too_large": Code(
-        "The image has more pixels than `images.max_pixels` allows.",
+        "The image has more pixels than `images.max_pixels` allows, or a side of more than 65,535.",
         False,
         "Scale the image down, or raise `images.max_pixels` in pipeline.yaml.",
     ),
     "key_unusable": Code(
         "The name cannot be used as an object key.",
         False,
-        "Rename the file: no empty folder names (`//`), no `.` or `..`, shorter folder and file names.",
+        "Rename the file: no empty folder names (`//`), no `.` or `..`, no control characters, shorter names.",
     ),
     "function_error": Code(
         "The function raised an error of its own.", True, f"Read the message and `logs/`; mend the function. {_RETRY}"

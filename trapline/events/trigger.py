@@ -1,4 +1,4 @@
-"""What a trigger hands to the dispatcher. Conversion from each store's own event dialect is pure and lives here."""
+"""What a trigger is, and what it hands to the dispatcher."""
 
 from __future__ import annotations
 
