@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 _JUNK_NAMES = frozenset(("thumbs.db", "desktop.ini"))
 _RECORD = ".json"
+_RECEIVED = ".received.csv"
 
 Kind = Literal[
     "image", "done", "cancel", "manifest", "record", "dead_letter", "request", "receipt", "ignored", "own", "foreign"
@@ -226,6 +228,32 @@ class Layout:
 
     # -- limits
 
+    @cached_property
+    def _added(self) -> int:
+        """The most bytes that a key which the engine writes about a job has beside the job's name."""
+        job, revision = "j", "999999-00000000"
+        own = [
+            self.seen(job),
+            self.status_of(job, _RECEIVED),
+            self.result(job, f"r{revision}/{'f' * 48}"),
+            self.receipt(job, revision),
+            self.roll(job, "t" * 16),
+            self.log(job, "l" * 48),
+            self.dead_letter(self.notify, f"{job}/{revision}"),
+        ]
+        return max(len(key.encode()) for key in own) - len(job)
+
+    def why_job_unfit(self, job: str, limit: int, segment: int | None) -> str:
+        """Why what the engine writes about a job cannot be stored; empty when it can. Limits as in `check`."""
+        name = job.encode("utf-8", "surrogatepass")
+        if len(name) + self._added > limit:
+            return f"The job {job[:60]!r}… makes keys of {len(name) + self._added} bytes; this store takes {limit}."
+        *parts, last = name.split(b"/")
+        widest = max(map(len, (*parts, last + _RECEIVED.encode())))
+        if segment is not None and widest > segment:
+            return f"The job {job[:60]!r}… makes names of {widest} bytes; this store takes {segment}."
+        return ""
+
     def check(self, rel: str, stages: Iterable[str], limit: int, segment: int | None) -> None:
         """Raise `KeyUnusable` where an image's key, or one derived from it, cannot be stored.
 
@@ -236,6 +264,9 @@ class Layout:
             raise KeyUnusable(f"{rel!r} has an empty, `.` or `..` folder name.")
         if "\x00" in rel:
             raise KeyUnusable(f"{rel!r} holds a zero byte.")
+        unfit = self.why_job_unfit(self.job_of(rel), limit, segment)
+        if unfit:
+            raise KeyUnusable(unfit, remedy="Give the folders shorter names.")
         longest = max(
             (len(name) for name in (*self.records.values(), *(f"{self.failed}{s}/" for s in stages))), default=0
         )
@@ -259,10 +290,18 @@ def suffix_of(name: str) -> str:
 def fetched_name(image_id: str, url: str) -> str:
     """The file name under which `fetch` stores a listed image: known from the manifest alone."""
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", image_id).strip("-")[:60] or "image"
-    suffix = suffix_of(urlsplit(url).path.rpartition("/")[2]) if "://" in url else suffix_of(url.rpartition("/")[2])
+    suffix = suffix_of(_path(url).rpartition("/")[2])
     known = suffix.lstrip(".") if suffix in IMAGE_SUFFIXES else "image"
     digest = short_hash("\n".join((image_id, url)), 8)
     return f"{slug}-{digest}.{known}"
+
+
+def _path(url: str) -> str:
+    """The path of an address or key; empty where the address is none."""
+    try:
+        return urlsplit(url).path if "://" in url else url
+    except ValueError:  # such as half an IPv6 address: `fetch` refuses it by its code
+        return ""
 
 
 def short_hash(text: str, digits: int) -> str:

@@ -21,6 +21,7 @@ COLUMNS = (
 )
 _CORNERS = ("x1", "y1", "x2", "y2")
 _FORMULA = "=+-@＝＋－＠"
+_MARK = "'"  # before text that a spreadsheet would run, and before text that begins with it: readers drop one
 
 Row = dict[str, Any]
 
@@ -50,8 +51,8 @@ def _cell(value: Any) -> str:
     text = str(value)
     if number(value) is not None:
         return text
-    risky = text[:1] in ("\t", "\r") or text.lstrip()[:1] in tuple(_FORMULA)
-    return f"'{text}" if risky else text
+    risky = text[:1] in ("\t", "\r", _MARK) or text.lstrip()[:1] in tuple(_FORMULA)
+    return f"{_MARK}{text}" if risky else text
 
 
 def _csv(lines: Any) -> bytes:

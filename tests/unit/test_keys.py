@@ -168,8 +168,8 @@ def test_the_longest_key_that_is_accepted_fits_with_everything_derived_from_it(s
     [
         ("st7/n1/" + "x" * 235, True),
         ("st7/n1/" + "x" * 236, False),
-        ("st7/" + "x" * 240 + "/a.jpg", True),
-        ("st7/" + "x" * 241 + "/a.jpg", False),
+        ("st7/" + "x" * 227 + "/a.jpg", True),
+        ("st7/" + "x" * 228 + "/a.jpg", False),
         ("st7/n1/" + "ü" * 117, True),
         ("st7/n1/" + "ü" * 118, False),
     ],
