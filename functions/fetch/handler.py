@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from trapline import outbound
-from trapline.errors import Failure, NotFound, Permanent, StoreDenied, StoreError, Temporary
+from trapline.errors import Failure, KeyUnusable, NotFound, Permanent, StoreDenied, StoreError, Temporary
 
 Result = dict[str, Any]
 
@@ -93,6 +93,8 @@ class Fetch:
             return {"data": item.read_object(bucket, key, self._max_bytes), "content_type": None}
         except NotFound:
             raise Permanent(f"There is no object {where!r}.", code="fetch_not_found") from None
+        except KeyUnusable as error:
+            raise _refused(error.message, "Give the key of an object that the store can hold.") from None
         except StoreDenied:
             raise _refused(
                 f"The store does not let this pipeline read {where!r}.", "Give its credentials read access."

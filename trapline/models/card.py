@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trapline.errors import ConfigError
+from trapline.pipeline.reading import parsed
 
 Three = tuple[float, float, float]
 
@@ -92,10 +93,10 @@ def read_card(source: Path | bytes, where: str | None = None) -> ModelCard:
     name = where or (str(source) if isinstance(source, Path) else "model.yaml")
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
-        content = yaml.safe_load(data)
+        content = parsed(data.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{name}: cannot be read ({error.strerror}).", remedy="Put a model card there.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         line = " ".join(str(error).split())[:160]
         raise ConfigError(f"{name}: is not YAML ({line}).", remedy="Mend the line it names.") from error
     return _checked(content, name)

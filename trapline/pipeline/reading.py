@@ -17,6 +17,10 @@ M = TypeVar("M", bound=BaseModel)
 
 _SHOWN = 80  # characters of a wrong value that an error repeats
 _SETTINGS = "`key: value` settings"
+_LONGEST = 4_000_000  # characters of a settings file
+_MOST_VALUES = 200_000  # in it, with every alias written out
+_DIGITS = 100  # of a number
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 # What pydantic calls a problem → what was expected.
 _EXPECTED = {
     "string_type": "text",
@@ -117,18 +121,60 @@ def _text(path: Path, where: str, hint: str) -> str:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return parsed(text)
+    except (yaml.YAMLError, ValueError) as error:
         problem = _yaml_problem(error)
         remedy = "Indent with spaces, never with tabs." if "\\t" in problem else "Correct that line."
         raise _error(f"{where} is not YAML: {problem}.", remedy) from None
 
 
+def parsed(text: str) -> Any:
+    """What YAML text holds. Raises `yaml.YAMLError` or `ValueError`, whatever the text."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has {len(text)} characters, more than {_LONGEST}")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _expanded(node, {})
+        return loader.construct_document(node)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (LookupError, AttributeError, TypeError):  # a tag that is given to what cannot be read so
+        raise ValueError("a value is not what its tag says") from None
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for once every alias is written out; 0 while that is being counted."""
+    if id(node) not in known:
+        known[id(node)] = 0
+        known[id(node)] = 1 + sum(_expanded(inner, known) for inner in _parts(node))
+    count = known[id(node)]
+    if count == 0:
+        raise yaml.MarkedYAMLError(problem="an alias stands for what it is part of", problem_mark=node.start_mark)
+    if count > _MOST_VALUES:
+        raise yaml.MarkedYAMLError(
+            problem=f"it stands for more than {_MOST_VALUES} values", problem_mark=node.start_mark
+        )
+    return count
+
+
+def _parts(node: yaml.Node) -> Iterable[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    if node.tag in _NUMBERS and len(node.value) > _DIGITS:
+        raise yaml.MarkedYAMLError(problem=f"a number of {len(node.value)} digits", problem_mark=node.start_mark)
+    return ()
+
+
 def _yaml_problem(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     return str(getattr(error, "reason", error))
 
 
