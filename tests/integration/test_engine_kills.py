@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -12,38 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import BotoCoreError
-from PIL import Image, ImageOps
 
+from tests.integration.calm import IMAGES, JOBS, crops, drop
 from tests.integration.engine import PROGRAM, Engine, engine, found, gone, night, project, until
+from tests.integration.watcher import answers
 
-JOBS = ("st1/n1", "st1/n2", "st2/n1")
-IMAGES = 300
-SIZE = (400, 300)
 POISON = Path(__file__).resolve().parents[1] / "functions" / "poison"
 Found = dict[str, dict[str, list[tuple[Any, ...]]]]
-
-
-def crops() -> dict[str, bytes]:
-    """Three jobs of small images cut from the sample night, a few of them cut off, and a `_DONE` each."""
-    made, sheets = dict[str, bytes](), [Image.open(io.BytesIO(night(n))).convert("RGB") for n in range(2, 14)]
-    for number in range(IMAGES):
-        sheet = sheets[number % len(sheets)]
-        left, top = 37 * number % (sheet.width - SIZE[0]), 53 * number % (sheet.height - SIZE[1])
-        crop = sheet.crop((left, top, left + SIZE[0], top + SIZE[1]))
-        out = io.BytesIO()
-        (ImageOps.mirror(crop) if number % 2 else crop).save(out, "JPEG", quality=88)
-        data = out.getvalue()
-        made[f"{JOBS[number % len(JOBS)]}/DCIM/{number:03d}.JPG"] = data[:3000] if number % 61 == 60 else data
-    return made | {f"{job}/_DONE": b"" for job in JOBS}
-
-
-def drop(served: Engine, images: dict[str, bytes]) -> None:
-    """Into the folder, as a file manager would."""
-    for name, data in images.items():
-        path = served.incoming / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
 
 
 def results(served: Engine) -> Found:
@@ -155,17 +129,10 @@ def test_nobody_notices_that_workers_and_the_endpoint_are_killed(
         (old,) = served.rclone()
         os.kill(old, signal.SIGKILL)
         until(lambda: [pid for pid in served.rclone() if pid != old], 10)
-        until(lambda: _answers(served), 10)
+        until(lambda: answers(served), 10)
         check(served, calm)
         assert all(served.summary(job)["failures_by_code"] == _truncated(calm, job) for job in JOBS)
         assert served.process is not None and served.process.poll() is None
-
-
-def _answers(served: Engine) -> bool:
-    try:
-        return bool(served.keys("incoming/"))
-    except BotoCoreError:
-        return False
 
 
 def _truncated(calm: Found, job: str) -> dict[str, int]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 
+from trapline.executors.lane import LANES, Lane, lane_of
 from trapline.executors.opening import WorkerConfig
 from trapline.executors.process import WorkerProcess
 from trapline.pipeline.load import Pipeline
@@ -15,11 +16,10 @@ log = logging.getLogger("trapline.executors")
 
 AHEAD = 2  # tickets a worker may hold: one running, one being read ahead
 WATCH_EVERY = 0.25  # seconds
-IDLE_LANE = 60.0  # seconds after which a worker that only serves jobs is let go
 
 
 class LocalExecutor:
-    """A pool of worker processes. Image stages share `workers` of them; fetch, gather and notify have one each."""
+    """Worker processes. Image stages share a pool of `workers`; fetch, gather and notify have lanes of their own."""
 
     def __init__(self, pipeline: Pipeline, config: WorkerConfig, workers: int | None = None) -> None:
         self._pipeline = pipeline
@@ -27,7 +27,7 @@ class LocalExecutor:
         self.workers = workers or pipeline.spec.local.workers or len(os.sched_getaffinity(0))
         self.slots = self.workers * AHEAD
         self._pool: list[WorkerProcess] = []
-        self._lanes: dict[str, WorkerProcess] = {}
+        self._lanes = {name: Lane(most, self._spawn) for name, most in LANES.items()}
         self._watcher: asyncio.Task[None] | None = None
         self._closing = False
         self._limit = _memory_limit(pipeline)
@@ -39,8 +39,10 @@ class LocalExecutor:
 
     async def run(self, ticket: Ticket) -> Outcome:
         """Run a ticket in the worker that suits it best."""
-        worker = self._choose(ticket)
-        return await worker.run(ticket)
+        kind = self._pipeline.stages[ticket.stage].kind
+        if kind != "image":
+            return await self._lanes[lane_of(kind, ticket)].run(ticket)
+        return await self._choose(ticket).run(ticket)
 
     def revoke(self, ticket: str) -> None:
         """A revoked ticket runs out or ends with its worker; nobody waits for it."""
@@ -50,18 +52,15 @@ class LocalExecutor:
         self._closing = True
         if self._watcher:
             self._watcher.cancel()
-        workers = [*self._pool, *self._lanes.values()]
-        await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
+        await asyncio.gather(*(worker.close() for worker in self._all()), return_exceptions=True)
+
+    def _all(self) -> list[WorkerProcess]:
+        return [*self._pool, *(worker for lane in self._lanes.values() for worker in lane.workers)]
 
     def _spawn(self) -> WorkerProcess:
         return WorkerProcess(self._config)
 
     def _choose(self, ticket: Ticket) -> WorkerProcess:
-        kind = self._pipeline.stages[ticket.stage].kind
-        if kind != "image":
-            if kind not in self._lanes or self._lanes[kind].gone:
-                self._lanes[kind] = self._spawn()
-            return self._lanes[kind]
         for n, worker in enumerate(self._pool):
             if worker.gone:
                 self._pool[n] = self._spawn()
@@ -72,11 +71,11 @@ class LocalExecutor:
         """Replace dead workers, end those that hang or grow too large, let idle ones go."""
         while not self._closing:
             await asyncio.sleep(WATCH_EVERY)
-            for worker in [*self._pool, *self._lanes.values()]:
+            for worker in self._all():
                 worker.check(self._limit)
             self._pool = [self._replaced(worker) for worker in self._pool]
-            for kind in [kind for kind, worker in self._lanes.items() if worker.idle_for > IDLE_LANE]:
-                await self._lanes.pop(kind).close()
+            for lane in self._lanes.values():
+                await lane.let_go()
 
     def _replaced(self, worker: WorkerProcess) -> WorkerProcess:
         if not worker.gone or self._closing:

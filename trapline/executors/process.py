@@ -67,6 +67,11 @@ class WorkerProcess:
         """Seconds since it last had anything to do."""
         return 0.0 if self._waiting else time.monotonic() - self._last
 
+    @property
+    def busy_for(self) -> float:
+        """Seconds that the ticket it runs has taken so far."""
+        return time.monotonic() - self._running[1] if self._running else 0.0
+
     def holds(self, rels: set[str]) -> int:
         """How many of these images it probably has in memory."""
         return sum(1 for rel in rels if rel in self._held)

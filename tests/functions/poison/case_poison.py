@@ -1,4 +1,4 @@
-"""A pipeline whose images are words, some of which are the end of the worker that reads them."""
+"""A pipeline whose images are words; some take their time, some are the end of the worker that reads them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 
 
 class Detect:
-    """One detection a word; `exit`, `hang` and `eat` do as they say."""
+    """One detection a word; `slow`, `exit`, `hang` and `eat` do as they say."""
 
     def handle(self, items: list[Any]) -> list[Any]:
         return [self._one(item) for item in items]
 
     def _one(self, item: Any) -> Any:
         words = item.data.decode().split()
+        if "slow" in words:
+            time.sleep(0.02)  # waiting costs no CPU, so that what is measured is who waits for whom
         if "exit" in words:
             os._exit(3)
         if "hang" in words:

@@ -1,0 +1,122 @@
+"""Tickets about whole jobs: one worker while they are quick, more while one is slow; in simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from trapline.executors.lane import LARGE, Lane, lane_of
+from trapline.executors.process import WorkerProcess
+from trapline.records import GatherOrder, Item, Outcome, Pin, Ticket
+from trapline.testing import SimulatedLoop
+
+
+class Worker:
+    """Takes as many seconds for a ticket as its id says."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.load = 0
+        self.gone = False
+        self._began = self._ended = now()
+
+    @property
+    def busy_for(self) -> float:
+        return now() - self._began if self.load else 0.0
+
+    @property
+    def idle_for(self) -> float:
+        return 0.0 if self.load else now() - self._ended
+
+    async def run(self, ticket: Ticket) -> Outcome:
+        self.load, self._began = 1, now()
+        self.ran.append(ticket.id)
+        await asyncio.sleep(float(ticket.id))
+        self.load, self._ended = 0, now()
+        return Outcome(ticket=ticket.id)
+
+    async def close(self) -> None:
+        self.gone = True
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def lane(most: int) -> Lane:
+    return Lane(most, lambda: cast(WorkerProcess, Worker()))
+
+
+def ticket(seconds: float, members: int = 1) -> Ticket:
+    order = GatherOrder(revision="r1-0", final=True, roll="", members=members)
+    pin = Pin(stage="compile", recipe="")
+    return Ticket(
+        id=f"{seconds}", stage="compile", job="a/b", pin=pin, items=(Item(rel=""),), limit_seconds=1, gather=order
+    )
+
+
+async def ended(lane: Lane, seconds: float) -> float:
+    """When a ticket that takes so long ended."""
+    await lane.run(ticket(seconds))
+    return now()
+
+
+def simulated(scenario: Coroutine[Any, Any, None]) -> None:
+    loop = SimulatedLoop()
+    try:
+        loop.run_until_complete(scenario)
+    finally:
+        loop.close()
+
+
+def test_quick_tickets_share_one_worker() -> None:
+    async def scenario() -> None:
+        quick = lane(4)
+        times = await asyncio.gather(*(ended(quick, 0.1) for _ in range(10)))
+        assert len(quick.workers) == 1 and max(times) < 1.2
+
+    simulated(scenario())
+
+
+def test_a_ticket_that_hangs_holds_up_the_next_for_a_moment_only() -> None:
+    async def scenario() -> None:
+        lanes = lane(2)
+        hanging = asyncio.create_task(lanes.run(ticket(60)))
+        await asyncio.sleep(0)
+        times = await asyncio.gather(*(ended(lanes, 0.1) for _ in range(3)))
+        assert max(times) < 2 and len(lanes.workers) == 2 and not hanging.done()
+        hanging.cancel()
+
+    simulated(scenario())
+
+
+def test_there_are_never_more_workers_than_a_lane_may_have() -> None:
+    async def scenario() -> None:
+        lanes = lane(2)
+        times = await asyncio.gather(*(ended(lanes, 10) for _ in range(4)))
+        assert len(lanes.workers) == 2 and max(times) < 23
+
+    simulated(scenario())
+
+
+def test_a_worker_that_died_is_replaced_and_one_that_idles_is_let_go() -> None:
+    async def scenario() -> None:
+        lanes = lane(1)
+        await ended(lanes, 1)
+        lanes.workers[0].gone = True
+        await ended(lanes, 1)
+        (second,) = lanes.workers
+        await lanes.let_go()
+        assert lanes.workers == [second]
+        await asyncio.sleep(61)
+        await lanes.let_go()
+        assert lanes.workers == [] and second.gone
+
+    simulated(scenario())
+
+
+def test_a_large_compile_waits_among_its_like() -> None:
+    assert lane_of("gather", ticket(1, LARGE)) == "gather"
+    assert lane_of("gather", ticket(1, LARGE + 1)) == "large gather"
+    assert lane_of("notify", ticket(1).model_copy(update={"gather": None})) == "notify"
