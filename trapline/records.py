@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trapline.errors import ManifestError, TraplineError
+from trapline.wellformed import check_values, first_problem
 
 SCHEMA = 1
 
@@ -160,7 +161,7 @@ class Listed(Frozen):
     model_config = ConfigDict(frozen=True, extra="allow")
     id: str = Field(min_length=1, max_length=512)
     url: str = Field(min_length=1, max_length=4096)
-    eventId: str | None = None
+    eventId: str | None = Field(None, max_length=512)
 
 
 class StageChoice(Frozen):
@@ -183,18 +184,18 @@ class Callback(Frozen):
     """Whom to tell. The token never leaves the manifest and the request it signs."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    callbackUrl: str
-    callbackToken: str = Field("", repr=False)
+    callbackUrl: str = Field(max_length=4096)
+    callbackToken: str = Field("", repr=False, max_length=4096)
 
 
 class Manifest(Frozen):
     """`jobs/<job>.json`: a list of images and what to do with them (the pipeline-controller's field names)."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    projectId: str = ""
-    jobId: str = ""
+    projectId: str = Field("", max_length=512)
+    jobId: str = Field("", max_length=512)
     priority: int = Field(0, ge=-1000, le=1000)
-    deadline: timedelta | None = None
+    deadline: timedelta | None = Field(None, gt=timedelta(0), le=timedelta(days=3650))
     sourceImages: tuple[Listed, ...] = Field(min_length=1)
     pipelineConfig: PipelineConfig | None = None
     deployment: dict[str, Any] = {}
@@ -202,6 +203,7 @@ class Manifest(Frozen):
 
 
 MANIFEST_BYTES = 64 * 2**20
+MANIFEST_DEPTH = 32  # objects and lists inside each other
 
 
 def read_manifest(data: bytes, where: str) -> Manifest:
@@ -209,7 +211,9 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     if len(data) > MANIFEST_BYTES:
         raise ManifestError(f"{where} has {len(data)} bytes.", remedy=f"A manifest may have {MANIFEST_BYTES}.")
     try:
-        return Manifest.model_validate(json.loads(data))
+        raw = json.loads(data)
+        check_values(raw, MANIFEST_DEPTH)
+        return Manifest.model_validate(raw)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{where} is not a job manifest: {first_problem(error)}.", remedy=_MANIFEST_HINT) from None
 
@@ -217,15 +221,6 @@ def read_manifest(data: bytes, where: str) -> Manifest:
 _MANIFEST_HINT = (
     'Expected JSON like {"sourceImages": [{"id": "1", "url": "https://…/a.jpg"}]}; see docs/reference/manifest.md.'
 )
-
-
-def first_problem(error: Exception) -> str:
-    """The first thing that pydantic (or json) found wrong, in one line."""
-    if not isinstance(error, ValidationError):
-        return str(error) or type(error).__name__
-    first = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place or 'the document'}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 class Pin(Frozen):
@@ -276,6 +271,7 @@ class Summary(Record):
     failures_by_code: dict[str, int] = {}
     not_received: tuple[str, ...] = ()  # named by `_DONE`, never came (at most 1,000)
     not_received_count: int = 0
+    done_problem: str = ""  # why `_DONE` could not be understood
     ignored: tuple[dict[str, str], ...] = ()  # {rel, why}, the first 1,000
     ignored_count: int = 0
     done_answered: str = ""  # the etag of the `_DONE` that this revision answers
@@ -462,6 +458,7 @@ class RollEntry(Frozen):
     kept: bool = False  # the image itself is gone; its record stays
     id: str = ""  # the manifest's id
     event_id: str = ""
+    letter: str = ""  # the key of its dead letter, where the store refuses the usual one
 
 
 Ticket.model_rebuild()
@@ -477,7 +474,7 @@ class ItemOutcome(Frozen):
     message: str = ""
     remedy: str = ""
     retry: bool | None = None  # None: the stage's policy decides
-    after: float | None = None  # seconds; with `unknown`: the store failed, try again then, at no cost
+    after: float | None = None  # seconds; with `unknown`: the store failed, try again then; a code: for this key alone
     stage: str = ""  # for `refused`: the stage whose record did not agree
 
 

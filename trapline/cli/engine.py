@@ -182,7 +182,8 @@ class Engine:
     async def _dispatch(self, store: Store, config: WorkerConfig) -> None:
         self._threads = ThreadedStore(store)
         executor = LocalExecutor(self.place.pipeline, config)
-        world = World(self.place.pipeline, self._threads, executor, SystemClock(), Random())
+        alone = config.store == "embedded"  # the lock on the data folder is one on the bucket, too
+        world = World(self.place.pipeline, self._threads, executor, SystemClock(), Random(), alone=alone)
         self.dispatcher = Dispatcher(world)
         self._start_triggers(store)
         self._task = asyncio.create_task(self.dispatcher.run())

@@ -6,7 +6,9 @@ import json
 import logging
 
 from trapline import sweep
+from trapline.dispatcher import refusals
 from trapline.dispatcher.world import World
+from trapline.errors import StoreError
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
@@ -33,6 +35,8 @@ async def full(world: World) -> None:
 
 
 async def _open_if_unseen(world: World, name: str, digest: str) -> None:
+    if await _refuse_unfit(world, name):
+        return
     if name in world.ledger.jobs:
         world.desk(name).chart_wanted = True
         return
@@ -40,6 +44,17 @@ async def _open_if_unseen(world: World, name: str, digest: str) -> None:
     seen = load(Seen, got.data) if got else None
     if seen is None or not seen.finished or seen.listing != digest:
         world.ledger.job(name, world.now())
+
+
+async def _refuse_unfit(world: World, name: str) -> bool:
+    """Put aside, once, the name of a job that cannot have a status. True: the job is not opened."""
+    why = world.unfit(name)
+    if why and name not in world.refused:
+        key = world.layout.image(f"{name}/")
+        await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
+        world.refused.add(name)
+        log.warning("event=job.unfit job=%r why=%s", name, why)
+    return bool(why)
 
 
 async def _manifests(world: World) -> dict[str, str]:
@@ -57,7 +72,8 @@ async def names(world: World) -> None:
     """Find job folders and manifests that nobody told of, by folder names alone."""
     found = set(await _manifests(world))
     found |= set(await _folders(world, world.layout.prefix("incoming"), world.layout.depth))
-    known = [name for name in sorted(found) if name not in world.ledger.jobs]
+    unknown = [name for name in sorted(found) if name not in world.ledger.jobs]
+    known = [name for name in unknown if not await _refuse_unfit(world, name)]
     seen = await world.store.gets([world.layout.seen(name) for name in known])
     for name, got in zip(known, seen, strict=True):
         if got is None:
@@ -102,7 +118,8 @@ async def chart(world: World, name: str) -> None:
     if job.problem or listing.manifest != desk.manifest_etag:
         desk.opened = False
     if found.unsettled:
-        desk.again["chart"] = world.now() + 5.0
+        # Its writer may be done in a moment; a large job is not looked through for each of them.
+        desk.again["chart"] = world.now() + min(5.0, 0.2 + len(job.images) / 2000)
         desk.chart_wanted = True
     await _quarantine(world, name, found)
     if not job.closed:
@@ -216,7 +233,7 @@ async def finals(world: World, job: Job) -> None:
 
 async def _members(world: World, name: str, final: LastFinal) -> dict[str, RollEntry]:
     key = world.layout.result(name, f"{final.revision}/members.jsonl")
-    got = (await world.store.gets([key]))[0]
+    got = (await refusals.gets(world, [key]))[0]
     try:
         entries = [RollEntry.model_validate_json(line) for line in (got.data.splitlines() if got else ())]
     except ValueError:
@@ -252,7 +269,11 @@ async def _quarantine(world: World, name: str, found: Chart) -> None:
     desk = world.desk(name)
     for key, why in found.unusable.items():
         if key not in desk.quarantined:
-            await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
+            try:
+                await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
+            except StoreError as error:
+                log.warning("event=quarantine.not_written key=%r error=%s", key, error)
+                continue  # the next look tries again; nothing else waits for it
             desk.quarantined.add(key)
 
 

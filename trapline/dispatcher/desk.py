@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from trapline.ledger.tasks import Effect
 from trapline.records import JobControl, Summary
 
 
@@ -13,6 +14,7 @@ class Desk:
     """One open job: what was read and written for it, and what is under way. Times are monotonic seconds."""
 
     rests_until: float = 0.0  # the engine itself failed over this job
+    since: float | None = None  # when the job was opened
     opened: bool = False  # its control record, manifest and pins are known
     control: JobControl | None = None
     manifest_etag: str = ""
@@ -25,7 +27,10 @@ class Desk:
     listing: str = ""  # digest of what was under `incoming/` at the last chart
     whole: str = ""  # … and of the dead letters
     effects: int = 0  # dead letters being written or deleted
+    refusals: dict[Effect, int] = field(default_factory=dict)  # dead letter → how often the store refused it
+    undeletable: set[Effect] = field(default_factory=set)  # dead letters that the store does not let go
     summary: Summary | None = None
+    untidy: bool = False  # copies and leftovers of the newest results are still to be seen to
     gather_tries: int = 0
     gather_at: float = 0.0  # not before
     live_at: float = 0.0  # provisional results: not before

@@ -27,6 +27,8 @@ log = logging.getLogger("trapline.dispatcher")
 FORGET_AFTER = 1.0  # seconds a finished job stays in memory
 REQUESTS_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 30.0  # seconds between tries against a store that does not answer
+STEPPING_BACK = 15.0  # seconds: more than an engine that is overtaken takes to see it, and to end what it began
+LONGEST_OF = {"gather": 120.0}  # … of what leaves files behind at every try
 
 
 class Dispatcher:
@@ -57,6 +59,8 @@ class Dispatcher:
         """Work until cancelled. What is under way when that happens is found again in the bucket."""
         await opening.engine_record(self.world)
         await self._epoch.take()
+        self.world.gathers_from = 0.0 if self.world.alone else self.world.now() + STEPPING_BACK
+        self.world.in_charge = self._in_charge
         await self.world.executor.start()
         await self._inflight.recall()
         self._schedule()
@@ -227,6 +231,11 @@ class Dispatcher:
             wake.append(job.deadline_at)
         if job.deadline_passed:
             effects.queue(world, world.ledger.overdue(name))
+        if now < world.gathers_from:
+            wake.append(world.gathers_from)
+            return
+        if desk.untidy and self._start(name, "gather", lambda: gathering.tidy(world, name)):
+            return
         if job.closed or job.gathering or job.cancelled:
             return
         refresh, settle = world.refresh, world.pipeline.settle(name)
@@ -292,11 +301,17 @@ class Dispatcher:
 
     async def _ask(self) -> None:
         """Look for requests, and whether another engine took over."""
+        if await self._in_charge():
+            await requests.answer(self.world)
+
+    async def _in_charge(self) -> bool:
+        """Whether no other engine took over; if one did, this one stops."""
         try:
             await self._epoch.check()
         except SurroundingsError as error:
             self._overtaken = error
-        await requests.answer(self.world)
+            self._wake.set()
+        return self._overtaken is None
 
     async def _take_in(self) -> None:
         events = list(self._inbox.values())
@@ -342,7 +357,7 @@ class Dispatcher:
         desk = self.world.desk(job) if job else None
         failures = desk.failures if desk else self._failures
         failures[kind] = failures.get(kind, 0) + 1
-        pause = min(LONGEST_PAUSE, 0.5 * 2 ** min(failures[kind], 10))
+        pause = min(LONGEST_OF.get(kind, LONGEST_PAUSE), 0.5 * 2 ** min(failures[kind], 10))
         (desk.again if desk else self._again)[kind] = self.world.now() + pause
         log.warning("event=engine.retry job=%s doing=%s in=%.1f error=%s", job, kind, pause, error)
         if kind in self._due:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from trapline.dispatcher import refusals
 from trapline.dispatcher.world import World
-from trapline.errors import NotFound
+from trapline.errors import KeyUnusable, NotFound, StoreError, StoreUnavailable
 from trapline.ledger.states import Job
 from trapline.ledger.tasks import Bury, Effect
 from trapline.records import DeadLetter, Received, Source
@@ -15,10 +16,10 @@ from trapline.records import DeadLetter, Received, Source
 def queue(world: World, found: Iterable[Effect]) -> None:
     """Note what is to be written or deleted; `carry_out` does it."""
     for effect in found:
-        waiting = world.effects[effect.job]
-        if effect not in waiting:
+        waiting, desk = world.effects[effect.job], world.desk(effect.job)
+        if effect not in waiting and effect not in desk.undeletable:
             waiting.append(effect)
-            world.desk(effect.job).effects += 1
+            desk.effects += 1
 
 
 async def carry_out(world: World, name: str) -> None:
@@ -26,16 +27,41 @@ async def carry_out(world: World, name: str) -> None:
     waiting = world.effects[name]
     while waiting:
         effect = waiting[0]
-        if isinstance(effect, Bury):
-            await _bury(world, effect)
-        else:
-            await world.store.delete([world.layout.dead_letter(effect.stage, effect.rel)])
-        waiting.popleft()
+        try:
+            await _carry_out(world, effect)
+        except (StoreError, KeyUnusable) as error:
+            if not await refusals.answers(world):
+                raise
+            waiting.rotate(-1)  # one key that is refused holds up no other
+            if not await _refused(world, name, effect):
+                raise StoreUnavailable(str(error)) from error
+        waiting.remove(effect)
         world.desk(name).effects -= 1
     del world.effects[name]
 
 
-async def _bury(world: World, grave: Bury) -> None:
+async def _carry_out(world: World, effect: Effect) -> None:
+    if isinstance(effect, Bury):
+        await _bury(world, effect)
+    else:
+        await world.store.delete([world.layout.dead_letter(effect.stage, effect.rel)])
+
+
+async def _refused(world: World, name: str, effect: Effect) -> bool:
+    """The store refuses a dead letter's key. True once that was settled another way."""
+    desk = world.desk(name)
+    desk.refusals[effect] = desk.refusals.get(effect, 0) + 1
+    if desk.refusals[effect] < refusals.TRIES:
+        return False
+    del desk.refusals[effect]
+    if isinstance(effect, Bury):
+        await _bury(world, effect, world.layout.quarantined(world.layout.dead_letter(effect.stage, effect.rel)))
+    else:
+        desk.undeletable.add(effect)  # a fresh record beats it
+    return True
+
+
+async def _bury(world: World, grave: Bury, aside: str = "") -> None:
     job = world.ledger.jobs.get(grave.job)
     image = job.images.get(grave.rel) if job else None
     if job is None or image is None or image.epoch != grave.epoch:
@@ -53,8 +79,8 @@ async def _bury(world: World, grave: Bury) -> None:
         received=image.received or Received(),
         at=world.clock.wall(),
     )
-    await world.store.put(world.layout.dead_letter(grave.stage, grave.rel), letter.dump())
-    world.ledger.buried(grave)
+    await world.store.put(aside or world.layout.dead_letter(grave.stage, grave.rel), letter.dump())
+    world.ledger.buried(grave, aside)
 
 
 async def _source(world: World, job: Job, rel: str) -> Source:
@@ -66,6 +92,10 @@ async def _source(world: World, job: Job, rel: str) -> Source:
             got = await world.store.get(key)
         except NotFound:
             return Source(key=key)
+        except (StoreError, KeyUnusable):
+            if not await refusals.answers(world):
+                raise
+            return Source(key=key, etag=image.etag, size=image.size)
         if got.entry.etag == image.etag:
             image.sha256 = hashlib.sha256(got.data).hexdigest()
     return Source(key=key, etag=image.etag, size=image.size, sha256=image.sha256)

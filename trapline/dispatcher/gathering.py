@@ -7,7 +7,7 @@ import logging
 import re
 from typing import Any
 
-from trapline.dispatcher import charting, opening, telling
+from trapline.dispatcher import charting, effects, opening, telling
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger import closing, marks
@@ -56,7 +56,8 @@ def unchanged(world: World, name: str) -> bool:
 def still_holds(world: World, name: str) -> bool:
     """Whether everything is settled again as the last final revision has it: the job is closed, then."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    if job.busy or desk.effects or job.empties or not job.seal or desk.sealed_seq == job.seq:
+    open_still = job.busy or job.overflow or desk.effects or job.empties
+    if open_still or not job.seal or desk.sealed_seq == job.seq:
         return False
     desk.sealed_seq = job.seq
     return seal_of(world, name) == job.seal
@@ -65,7 +66,7 @@ def still_holds(world: World, name: str) -> bool:
 def finished(world: World, name: str) -> bool:
     """Whether nothing is left to do for a job and everything about it is written."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    looking = job.unsettled or desk.chart_wanted
+    looking = job.unsettled or job.overflow or desk.chart_wanted or desk.untidy
     idle = not (looking or job.busy or job.gathering or job.untold or desk.effects or world.effects.get(name))
     return (
         idle and (job.closed or (not job.images and not job.listed)) and desk.opened and telling.up_to_date(world, name)
@@ -117,8 +118,7 @@ async def _close_again(world: World, name: str, began: int, answers: str) -> boo
         summary = summary.model_copy(update={"done_answered": answers, "finals": tuple(job.finals)})
         await world.store.put(layout.summary(name), summary.dump())
         desk.summary = summary
-    await _copies(world, name, desk.summary.files)
-    await _clear(world, name, desk.summary)
+    desk.untidy = True
     await _close(world, name, began, answers)
     return True
 
@@ -190,7 +190,7 @@ async def _run(world: World, ticket: Ticket, entries: list[RollEntry], as_final:
     roll = ticket.gather.roll if ticket.gather else ""
     await world.store.put(roll, roll_lines(iter(entries)), "application/x-ndjson")
     outcome = await world.executor.run(ticket)
-    if not as_final:
+    if not as_final or not _succeeded(outcome):
         await world.store.delete([roll])
     return outcome
 
@@ -233,7 +233,9 @@ async def _overtaken(world: World, job: Job, began: int, as_final: LastFinal | N
     """Whether the job moved on while it was compiled: then nothing is published."""
     if job.cancelled or any(await world.store.heads(world.layout.markers(job.name, "_CANCEL"))):
         return True
-    return as_final is not None and job.seq != began
+    if as_final is not None and job.seq != began:
+        return True
+    return not await world.in_charge()
 
 
 async def _failed(
@@ -250,7 +252,7 @@ async def _failed(
         desk.gather_at = world.now() + 1.0
         return
     if item is None and not outcome.died:
-        desk.gather_at = world.now() + 1.0
+        desk.gather_at = world.now() + 5.0
         return
     if as_final is None:
         desk.live_at = world.now() + LIVE_PAUSE
@@ -274,6 +276,10 @@ def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
     image, graph = job.images.get(item.rel), world.ledger.graph
     if image is not None and item.stage in graph.names:
         stage = graph.names.index(item.stage)
+        graves = world.ledger.refused(job.name, item.rel, stage) if item.code else []
+        if graves:
+            effects.queue(world, graves)
+            return
         if image.states[stage] == FAILED:
             image.graves &= ~(1 << stage)
         marks.doubt(job, image, [stage, *graph.below(stage)])
@@ -325,12 +331,10 @@ async def _publish(
     if as_final and job.seq != began:
         return
     await world.store.put(layout.summary(name), summary.dump())
-    desk.summary = summary
+    desk.summary, desk.untidy = summary, True
     job.compiled_seq = began
     if as_final:
         await _named(world, name, as_final, summary, began)
-    await _copies(world, name, outcome.files)
-    await _clear(world, name, summary)
 
 
 async def _named(world: World, name: str, as_final: LastFinal, summary: Summary, began: int) -> None:
@@ -368,6 +372,7 @@ def _summary(
         failures_by_code=telling.by_code(world, job),
         not_received=tuple(m for m in missing[:MOST_NAMED] if m),
         not_received_count=len(missing),
+        done_problem=job.done.problem if as_final and job.done else "",
         ignored=tuple({"rel": rel, "why": why} for rel, why in sorted(job.ignored.items())[:MOST_NAMED]),
         ignored_count=len(job.ignored),
         done_answered=(job.done.etag if job.done else "") if as_final else job.answered,
@@ -394,6 +399,15 @@ def _client(job: Job) -> dict[str, Any]:
     return {key: value for key, value in said.items() if value}
 
 
+async def tidy(world: World, name: str) -> None:
+    """Bring the copies up to date and remove what no summary names. Never while the job is compiled."""
+    desk = world.desk(name)
+    if desk.summary is not None:
+        await _copies(world, name, desk.summary.files)
+        await _clear(world, name, desk.summary)
+    desk.untidy = False
+
+
 async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
     """Convenience copies under stable names, where they are not those of this revision."""
     for file in files:
@@ -413,6 +427,8 @@ async def _clear(world: World, name: str, new: Summary) -> None:
             keys = [entry.key async for page in world.store.pages(folder) for entry in page]
             await world.store.delete(keys)
             await asyncio.sleep(0)
+    rolls = world.layout.roll(name, "").removesuffix(".jsonl")  # of provisional compiles that an engine did not survive
+    await world.store.delete([entry.key async for page in world.store.pages(rolls) for entry in page])
 
 
 async def seen_and_forgotten(world: World, name: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from trapline import sweep
-from trapline.dispatcher import charting
+from trapline.dispatcher import charting, refusals
 from trapline.dispatcher.world import World
 from trapline.events import ObjectEvent
 from trapline.keys import Meaning
@@ -18,10 +19,13 @@ log = logging.getLogger("trapline.dispatcher")
 async def take_in(world: World, events: list[ObjectEvent]) -> None:
     """Look up what each event is about and tell the ledger."""
     meant = [(event, world.layout.meaning(event.key)) for event in events]
+    meant = [(event, m) for event, m in meant if not (m.job and world.unfit(m.job))]  # a sweep puts it aside
     images = [(event, m) for event, m in meant if m.kind == "image"]
-    entries = await world.store.heads([event.key for event, _ in images]) if images else []
-    for (event, meaning), entry in zip(images, entries, strict=True):
+    entries = await refusals.heads(world, [event.key for event, _ in images]) if images else []
+    for n, ((event, meaning), entry) in enumerate(zip(images, entries, strict=True)):
         _image(world, event, meaning, entry)
+        if n % 1000 == 999:
+            await asyncio.sleep(0)
     for event, meaning in meant:
         if meaning.kind != "image":
             _other(world, event, meaning)

@@ -12,6 +12,7 @@ from trapline.dispatcher.world import World
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound
 from trapline.keys import fetched_name
 from trapline.ledger import closing
+from trapline.pipeline.reading import parsed
 from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
 from trapline.records import JobControl, Listed, Manifest, ModelRef, Ticket, load, read_manifest
 from trapline.store.base import Got
@@ -51,6 +52,7 @@ async def open_job(world: World, name: str) -> None:
     """Read what is known about a job and pin its recipes; a changed manifest pins anew."""
     desk, job = world.desk(name), world.ledger.job(name, world.now())
     layout = world.layout
+    desk.since = world.now() if desk.since is None else desk.since
     control, manifest = await world.store.gets([layout.control_job(name), layout.manifest(name)])
     if desk.control is None:
         desk.control = (load(JobControl, control.data) if control else None) or JobControl(
@@ -71,7 +73,7 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     manifest = read_manifest(got.data, world.layout.manifest(name)) if got else None
     config = config_digest(world.pipeline, manifest)
     control = desk.control or JobControl(job=name)
-    if control.seal and control.config == config and not _fit(world, control):
+    if control.seal and control.pins and control.config == config and not _fit(world, control):
         control = await _with_new_stages(world, control, manifest)
     if not _fit(world, control) or control.config != config:
         await read_models(world)
@@ -159,13 +161,12 @@ def _target(world: World, name: str, listed: Listed) -> tuple[str, str]:
 
 async def _set_deadline(world: World, name: str, manifest: Manifest) -> None:
     job, control = world.ledger.jobs[name], world.desk(name).control
-    if manifest.deadline is None or control is None or control.accepted_at is None:
-        job.deadline_at = None
-        return
-    passed = (world.clock.wall() - control.accepted_at).total_seconds()
-    job.deadline_at = world.now() + manifest.deadline.total_seconds() - passed
-    passed_before = job.deadline_passed or control.deadline_passed
-    job.deadline_passed = passed_before and job.deadline_at <= world.now()
+    job.deadline_at = None
+    if manifest.deadline is not None and control is not None and control.accepted_at is not None:
+        passed = (world.clock.wall() - control.accepted_at).total_seconds()
+        job.deadline_at = world.now() + manifest.deadline.total_seconds() - passed
+    passed_before = job.deadline_passed or (control is not None and control.deadline_passed)
+    job.deadline_passed = passed_before and job.deadline_at is not None and job.deadline_at <= world.now()
     if passed_before and not job.deadline_passed:
         await _revive(world, name)
 
@@ -216,7 +217,7 @@ async def _model(world: World, name: str, version: str) -> ModelRef:
             if version == "current"
             else version
         )
-        card = yaml.safe_load((await world.store.get(layout.model(name, real, "model.yaml"))).data)
+        card = parsed((await world.store.get(layout.model(name, real, "model.yaml"))).data.decode())
         return ModelRef(name=name, version=real, sha256=str(card["sha256"]))
     except NotFound as missing:
         folder = layout.model(name, "<version>", "")
@@ -224,10 +225,21 @@ async def _model(world: World, name: str, version: str) -> ModelRef:
             f"Model {name!r} ({version}) is not in the bucket: there is no {missing.key}.",
             remedy=f"Put its model.yaml and file under {folder} and the version into {layout.model_current(name)}.",
         ) from None
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"Model {name!r} ({version}): its card cannot be read: {error}.", remedy="Check its model.yaml."
         ) from None
+
+
+async def unpin(world: World, name: str) -> None:
+    """The job is to be pinned anew: written down before the request for it is deleted."""
+    desk, key = world.desk(name), world.layout.control_job(name)
+    got = (await world.store.gets([key]))[0]
+    control = desk.control or (load(JobControl, got.data) if got else None)
+    if control is not None and control.pins:
+        control = control.model_copy(update={"pins": {}})
+        await world.store.put(key, control.dump())
+    desk.control, desk.opened = control, False
 
 
 def pin_anew(world: World, ticket: Ticket, why: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
-from trapline.dispatcher import effects
+from trapline.dispatcher import effects, refusals
 from trapline.dispatcher.world import World
-from trapline.errors import CODES, NotFound
+from trapline.errors import CODES, KeyUnusable, NotFound, StoreDenied, StoreUnavailable
 from trapline.ledger.states import Failed, Found, Job
 from trapline.records import DeadLetter, ImageRecord, SchemaNewer, load
 from trapline.store.base import Got
@@ -38,10 +38,10 @@ async def _found(world: World, rels: list[str]) -> dict[str, list[Found]]:
     found: dict[str, list[Found]] = {rel: [] for rel in rels}
     for stage in reversed(graph.names):
         if stage in layout.records:
-            got = await world.store.gets([layout.record(stage, rel) for rel in rels])
+            got = await refusals.gets(world, [layout.record(stage, rel) for rel in rels])
             for rel, one in zip(rels, got, strict=True):
                 found[rel] += _record(stage, one)
-        got = await world.store.gets([layout.dead_letter(stage, rel) for rel in rels])
+        got = await refusals.gets(world, [layout.dead_letter(stage, rel) for rel in rels])
         for rel, one in zip(rels, got, strict=True):
             found[rel] += _dead_letter(stage, one)
     return found
@@ -85,6 +85,11 @@ async def _hash_one(world: World, job: Job, rel: str) -> None:
     except NotFound:
         job.to_hash.pop(rel, None)
         world.ledger.removed(rel, world.now())
+        return
+    except (StoreDenied, StoreUnavailable, KeyUnusable):
+        if not await refusals.answers(world):
+            raise
+        world.ledger.unhashed(job.name, rel)  # a worker may read it, or find out why it cannot be read
         return
     digest = hashlib.sha256(got.data).hexdigest()
     world.ledger.hashed(job.name, rel, got.entry.etag, len(got.data), digest)

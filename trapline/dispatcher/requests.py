@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from trapline.dispatcher import charting
+from trapline.dispatcher import charting, opening
 from trapline.dispatcher.world import World
 from trapline.records import Request, load
 
@@ -15,19 +15,23 @@ async def answer(world: World) -> None:
     """Read every request, act on it, delete it."""
     prefix = world.layout.prefix("control") + "requests/"
     keys = [entry.key async for page in world.store.pages(prefix) for entry in page]
+    if not keys:
+        return
     for got in await world.store.gets(keys):
         request = load(Request, got.data) if got else None
         if request is not None:
             log.info("event=request action=%s job=%s", request.action, request.job)
-            _act(world, request)
+            await _act(world, request)
     await world.store.delete(keys)
 
 
-def _act(world: World, request: Request) -> None:
+async def _act(world: World, request: Request) -> None:
     if request.action == "sweep" and not request.job:
         world.wanted["full"] = True
         return
     job = request.job or world.layout.job_of(request.rel)
+    if world.unfit(job):
+        return
     world.ledger.job(job, world.now())
     desk = world.desk(job)
     desk.chart_wanted = True
@@ -36,6 +40,5 @@ def _act(world: World, request: Request) -> None:
         desk.notify_tries.clear()
         desk.notify_at.clear()
         charting.reopen(world, job)
-    elif request.action == "reprocess" and desk.control is not None:
-        desk.control = desk.control.model_copy(update={"pins": {}})
-        desk.opened = False
+    elif request.action == "reprocess":
+        await opening.unpin(world, job)

@@ -8,16 +8,21 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
+from trapline.keys import UNSORTED
 from trapline.ledger import closing
 from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
 from trapline.records import StageCount, Status
 
 EVERY = 1.0  # seconds between two statuses of one job
+VERIFYING = 30.0  # seconds in which a job that was closed is looked through, before its status says so
 RATE_OVER = 60.0  # seconds over which the rate is taken
 RECEIVED_EVERY = 5.0
 _NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing", "key_unusable")
+_MARK = "'"
+_FORMULA = tuple("=+-@＝＋－＠")
 LINE_BYTES = 159  # of the one line, without its end
 
 
@@ -28,7 +33,16 @@ def due(world: World, name: str, now: float) -> float | None:
         return None
     if _marks(world, job) == desk.status_state and desk.status_seq == job.seq:
         return None
+    if _verifying(job, desk, now):
+        return (desk.since or now) + VERIFYING
     return now if _state_changed(world, job) else max(now, desk.status_at + EVERY)
+
+
+def _verifying(job: Job, desk: Desk, now: float) -> bool:
+    """Whether a job that was closed is only looked through again: its last status holds until there is work."""
+    soon = desk.since is not None and now < desk.since + VERIFYING
+    closed = desk.summary is not None and desk.summary.final
+    return soon and closed and not (job.closed or job.cancelled or job.problem or job.count(OWED, RUNNING))
 
 
 def up_to_date(world: World, name: str) -> bool:
@@ -212,17 +226,23 @@ def received(world: World, job: Job) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(("file", "size", "sha256", "state", "code"))
-    last, cut = world.ledger.graph.last, len(job.name) + 1
+    last = world.ledger.graph.last
     for rel in sorted(job.images):
         image = job.images[rel]
-        name = rel[cut:] if rel.startswith(job.name + "/") else rel
+        name = _in_job(job.name, rel)
         code = image.failure.code if image.failure else ""
         writer.writerow((_cell(name), max(image.size, 0), image.sha256, _word(image.states[last]), code))
     for rel, why in sorted(job.ignored.items()):
-        writer.writerow((_cell(rel[cut:] if rel.startswith(job.name + "/") else rel), "", "", "ignored", why))
+        writer.writerow((_cell(_in_job(job.name, rel)), "", "", "ignored", why))
     for key in sorted(job.unusable):
         writer.writerow((_cell(key), "", "", "failed", "key_unusable"))
     return out.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _in_job(job: str, rel: str) -> str:
+    """A name relative to the job's folder; whole where the job has more places than one."""
+    unsorted = job.rsplit("/", maxsplit=1)[-1] == UNSORTED
+    return rel if unsorted else rel.removeprefix(job + "/")
 
 
 def _word(state: int) -> str:
@@ -231,5 +251,5 @@ def _word(state: int) -> str:
 
 
 def _cell(text: str) -> str:
-    """A name that a spreadsheet would take for a formula is quoted."""
-    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") or text[:1] in ("\t", "\r") else text
+    """Text that no spreadsheet takes for a formula: one mark in front, which a reader drops."""
+    return f"{_MARK}{text}" if text[:1] in ("\t", "\r", _MARK) or text.lstrip()[:1] in _FORMULA else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -55,6 +55,10 @@ def graph_of(pipeline: Pipeline) -> Graph:
     return Graph(names=names, parents=parents, fetch=0 if fetch else -1, last=names.index(last))
 
 
+async def _always() -> bool:
+    return True
+
+
 @dataclass
 class World:
     """The dispatcher's surroundings and shared state."""
@@ -66,9 +70,13 @@ class World:
     rng: Random
     on_change: Callable[[str], None] = lambda job: None  # a job's status was written
     refresh_off: bool = False
+    alone: bool = False  # a lock sees to it that no other engine is on this bucket
+    in_charge: Callable[[], Awaitable[bool]] = field(default_factory=lambda: _always)  # asked before anything is named
+    gathers_from: float = 0.0  # monotonic seconds: an engine that was overtaken may still be naming what it compiled
     desks: dict[str, Desk] = field(default_factory=dict)
     effects: defaultdict[str, deque[Effect]] = field(default_factory=lambda: defaultdict(deque))
     wanted: dict[str, bool] = field(default_factory=dict)  # `full`, `names`, `requests`: asked for now
+    refused: set[str] = field(default_factory=set)  # jobs whose names no store key can be made of
     models: dict[tuple[str, str], ModelRef] = field(default_factory=dict)
     ledger: Ledger = field(init=False)
 
@@ -83,12 +91,20 @@ class World:
     def layout(self) -> Layout:
         return self.pipeline.layout
 
+    def unfit(self, job: str) -> str:
+        """Why a job cannot be: its own status or results would have names that the store does not take."""
+        limits = self.store.limits
+        return self.layout.why_job_unfit(job, limits.key, limits.segment)
+
     def now(self) -> float:
         return self.clock.monotonic()
 
     def desk(self, job: str) -> Desk:
         """What is kept for a job; made if it is new."""
-        return self.desks.setdefault(job, Desk())
+        desk = self.desks.get(job)
+        if desk is None:
+            desk = self.desks[job] = Desk()
+        return desk
 
     @property
     def refresh(self) -> float:

@@ -11,6 +11,7 @@ from trapline.ledger.states import (
     DONE,
     FAILED,
     PASSED,
+    PENDING,
     RUNNING,
     UNKNOWN,
     DoneMark,
@@ -49,7 +50,7 @@ def arrived(
     if job.manifest is not None and rel not in job.listed:
         job.extra.add(rel)
         return
-    if job.deadline_passed and image is not None:
+    if job.deadline_passed and image is not None and image.states[graph.last] not in (UNKNOWN, PENDING):
         return  # what comes after the deadline does not reopen the job
     if image is None and job.open_images(graph.last) >= tracked:
         job.overflow = True
@@ -58,7 +59,8 @@ def arrived(
     if image is not None and _may_be_same(image, size):
         _look_closer(graph, job, image, etag)
         return
-    fresh = image is None or not (image.etag or image.bytes_gone)
+    # A listed image may have been worked on before it was listed: its records are read.
+    fresh = (image is None or not (image.etag or image.bytes_gone)) and rel not in job.listed
     image = image or marks.add(job, rel, len(graph.names))
     marks.new_bytes(graph, job, image, etag, size)
     image.received = received
@@ -112,11 +114,14 @@ def removed(graph: Graph, job: Job, rel: str) -> None:
     image = job.images.get(rel)
     job.ignored.pop(rel, None)
     job.extra.discard(rel)
-    if image is None:
+    if image is None or image.bytes_gone:
         return
     job.seq += 1
-    if image.states[graph.last] in (*PASSED, FAILED, BLOCKED):
+    if image.states[graph.last] in PASSED:
         image.bytes_gone, image.etag = True, ""
+    elif image.states[graph.last] in (FAILED, BLOCKED):
+        image.bytes_gone, image.etag = True, ""  # a record of earlier bytes may stand: then that is what is kept
+        marks.doubt(job, image, [s for s in range(len(graph.names)) if s != graph.fetch])
     elif rel in job.listed and graph.fetch >= 0 and job.listed[rel][2]:
         image.etag, image.size, image.sha256 = "", -1, ""
         marks.doubt(job, image, range(len(graph.names)))
@@ -159,7 +164,7 @@ def _with_records(graph: Graph, job: Job, rel: str, seen: Chart) -> None:
 
 def _marks(job: Job, seen: Chart) -> None:
     if (seen.done and seen.done.etag) != (job.done and job.done.etag):
-        job.done = seen.done
+        job.done, job.missing = seen.done, None
         job.seq += 1
     if seen.cancelled != job.cancelled:
         job.cancelled = seen.cancelled
@@ -208,7 +213,7 @@ def _lost(graph: Graph, image: Image, stage: int, recorded: list[int], dead: lis
     """The ledger believes in a record or dead letter that the listing does not show."""
     state = image.states[stage]
     if state == FAILED:
-        return stage not in dead
+        return stage not in dead and not (image.failure and image.failure.letter)
     deepest = not any(image.states[below] in PASSED for below in graph.below(stage))
     return state in PASSED and deepest and stage not in recorded
 
@@ -256,9 +261,13 @@ def _dead_letters(graph: Graph, job: Job, image: Image, found: list[Found]) -> b
     for f in sorted((f for f in found if f.outcome == "failed"), key=lambda f: graph.names.index(f.stage)):
         stage = graph.names.index(f.stage)
         image.graves |= 1 << stage
-        if image.states[stage] in PASSED:
+        if image.states[stage] in PASSED and not _cut_off(graph, job, image, stage, f):
             clean = False
-        elif f.failure and _fresh(job, image, f) and image.states[stage] not in (FAILED, BLOCKED):
+        elif (
+            f.failure
+            and (image.states[stage] in PASSED or _fresh(job, image, f))
+            and image.states[stage] not in (FAILED, BLOCKED)
+        ):
             image.sha256 = image.sha256 or f.sha256
             image.received = image.received or f.received
             for parent in graph.above(stage):
@@ -266,6 +275,17 @@ def _dead_letters(graph: Graph, job: Job, image: Image, found: list[Found]) -> b
             marks.failed(graph, job, image, stage, f.failure)
     _nothing_more(graph, job, image)
     return clean
+
+
+def _cut_off(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> bool:
+    """The deadline passed before anybody knew that the stage had passed after all: it stays so."""
+    code = found.failure.code if found.failure else ""
+    return (
+        job.deadline_passed
+        and code == "deadline_passed"
+        and found.recipe == job.pins[found.stage].recipe
+        and not any(image.states[below] in PASSED for below in graph.below(stage))
+    )
 
 
 def _nothing_more(graph: Graph, job: Job, image: Image) -> None:

@@ -29,11 +29,16 @@ def quiet(job: Job, now: float) -> float:
 
 def not_received(job: Job) -> list[str]:
     """What `_DONE` names and is not there, or is there with other bytes; for a count, as many blank names."""
-    if job.done is None or job.manifest is not None:
+    if job.done is None or job.manifest is not None or not (job.done.names or job.done.count):
         return []
-    if job.missing is None or job.missing[0] != job.seq:
+    if job.missing is None or not _recent(job, job.missing[0]):
         job.missing = (job.seq, _missing(job, job.done))
     return job.missing[1]
+
+
+def _recent(job: Job, seq: int) -> bool:
+    """Whether what was found at this seq will do: while anything runs nothing closes, and to look costs every image."""
+    return seq == job.seq or (job.busy and job.seq - seq < len(job.images) // 4)
 
 
 def _missing(job: Job, done: DoneMark) -> list[str]:
@@ -132,7 +137,9 @@ def _entry(graph: Graph, job: Job, image: Image) -> RollEntry:
         recipe = (image.bytes_gone and image.recipe) or job.pins[name].recipe  # a kept record keeps its own
         return RollEntry(state="skipped" if last == SKIPPED else "done", stage=name, recipe=recipe, **common)
     if last in (FAILED, BLOCKED) and image.failure:
-        return RollEntry(state="failed", stage=image.failure.stage, code=image.failure.code, **common)
+        return RollEntry(
+            state="failed", stage=image.failure.stage, code=image.failure.code, letter=image.failure.letter, **common
+        )
     return RollEntry(state="pending", **common)
 
 
@@ -142,7 +149,9 @@ def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> st
     for line in _sealed(graph, job):
         total.update("\x1f".join(line).encode("utf-8", "surrogatepass") + b"\n")
     missing = not_received(job)
-    total.update("\x1e".join((manifest, station, recipe, str(len(missing)), *missing)).encode("utf-8", "surrogatepass"))
+    parts = [manifest, station, recipe, str(len(missing)), *missing, *sorted(job.unusable)]
+    parts += [job.done.problem] if job.done and job.done.problem else []
+    total.update("\x1e".join(parts).encode("utf-8", "surrogatepass"))
     return total.hexdigest()
 
 
@@ -156,7 +165,7 @@ def _sealed(graph: Graph, job: Job) -> Iterator[tuple[str, ...]]:
 
 def failures(graph: Graph, job: Job) -> Iterator[tuple[str, Failed]]:
     """(rel, failure) of every image that failed, sorted."""
-    for rel in sorted(job.images):
-        failure = job.images[rel].failure
-        if failure and job.images[rel].states[graph.last] in (FAILED, BLOCKED):
-            yield rel, failure
+    failed = [i for i in job.images.values() if i.failure and i.states[graph.last] in (FAILED, BLOCKED)]
+    for image in sorted(failed, key=lambda image: image.rel):
+        if image.failure:
+            yield image.rel, image.failure

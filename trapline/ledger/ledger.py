@@ -8,8 +8,8 @@ from trapline.errors import CODES
 from trapline.keys import Layout
 from trapline.ledger import arrivals, closing, tasks
 from trapline.ledger.arrivals import Chart
-from trapline.ledger.marks import put
-from trapline.ledger.states import FAILED, OWED, PENDING, RUNNING, UNKNOWN, Found, Graph, Held, Image, Job
+from trapline.ledger.marks import new_bytes, put
+from trapline.ledger.states import FAILED, OWED, PENDING, RUNNING, Found, Graph, Held, Image, Job
 from trapline.ledger.tasks import Bury, Effect, Policy
 from trapline.records import Item, Manifest, Outcome, Pin, Received, Ticket
 
@@ -29,7 +29,8 @@ class Ledger:
         self.held: dict[str, Held] = {}
         self._run = run
         self._tickets = 0
-        self._turns: dict[str, int] = {}
+        self._turns: dict[str, int] = {}  # job → images handed out when it had its last turn
+        self._turn = 0  # … to the job that had had fewest
         self.graves: list[Bury] = []  # decided while tickets were taken; the dispatcher collects them
         self._recalled: dict[tuple[int, str], tuple[int, bool, bool]] = {}  # from before a crash
 
@@ -71,7 +72,9 @@ class Ledger:
             return self._newer(job, job.images[rel], newer)
         if clean:
             return []
-        image = job.images[rel]
+        image = job.images.get(rel)
+        if image is None:  # its bytes are gone, and an earlier stage passed after all: nothing of it is kept
+            return [tasks.Unbury(name, f.stage, rel) for f in found if f.outcome == "failed"]
         stale = [s for s in range(len(self.graph.names)) if image.graves & 1 << s and image.states[s] != FAILED]
         for stage in stale:
             image.graves &= ~(1 << stage)
@@ -85,6 +88,15 @@ class Ledger:
     def hashed(self, name: str, rel: str, etag: str, size: int, sha256: str) -> None:
         """An image's bytes were hashed."""
         arrivals.hashed(self.graph, self.jobs[name], rel, etag, size, sha256)
+
+    def unhashed(self, name: str, rel: str) -> None:
+        """An image's bytes cannot be read: they count as others than those that are known."""
+        job = self.jobs[name]
+        job.to_hash.pop(rel, None)
+        image = job.images.get(rel)
+        if image is not None:
+            new_bytes(self.graph, job, image, image.etag, image.size)
+            job.to_read[rel] = None
 
     def listed(self, name: str, manifest: Manifest, targets: Mapping[str, tuple[str, str, str]], now: float) -> None:
         """A manifest was accepted."""
@@ -164,7 +176,9 @@ class Ledger:
                     rels, graves = self._remember(job, stage, rels)
                     self.graves += graves
                 if rels:
-                    self._turns[job.name] = self._tickets + 1
+                    # By images, not tickets: a huge job's batches are full, a small one's are not.
+                    self._turn = max(self._turn, self._turns.get(job.name, 0))
+                    self._turns[job.name] = self._turn + len(rels)
                     return self._ticket(job, stage, rels, now)
         return None
 
@@ -241,10 +255,19 @@ class Ledger:
             put(job, image, held.stage, OWED)
             job.ready[held.stage].append(rel)
 
-    def buried(self, grave: Bury) -> None:
-        """A dead letter stands in the bucket."""
+    def buried(self, grave: Bury, letter: str = "") -> None:
+        """A dead letter stands in the bucket; under another key than usual, if the store refuses that."""
         if grave.job in self.jobs:
-            tasks.buried(self.graph, self.jobs[grave.job], grave)
+            tasks.buried(self.graph, self.jobs[grave.job], grave, letter)
+
+    def refused(self, name: str, rel: str, stage: int) -> list[Bury]:
+        """A record or dead letter that a compile needs cannot be read, though others can: not for ever."""
+        job = self.jobs[name]
+        image = job.images.get(rel)
+        if image is None or not tasks.refused_too_often(image, stage):
+            return []
+        put(job, image, stage, RUNNING)
+        return [self.grave(job, image, stage, "store_refused")]
 
     def deadline(self, name: str) -> tuple[list[str], list[Effect]]:
         """A job's deadline passed: (tickets to revoke, dead letters to write for what did not run)."""
@@ -267,7 +290,8 @@ class Ledger:
 
     def _open(self, job: Job) -> Iterator[tuple[Image, int]]:
         for image in job.images.values():
-            stage = next((s for s, state in enumerate(image.states) if state in (OWED, RUNNING, UNKNOWN)), None)
+            # What is unknown may be done: it is read first, and `overdue` sees to it if it turns out to be owed.
+            stage = next((s for s, state in enumerate(image.states) if state in (OWED, RUNNING)), None)
             if stage is not None:
                 yield image, stage
 

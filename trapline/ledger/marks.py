@@ -14,6 +14,7 @@ from trapline.ledger.states import (
     PENDING,
     SKIPPED,
     UNKNOWN,
+    WORKING,
     Failed,
     Found,
     Graph,
@@ -30,6 +31,8 @@ def put(job: Job, image: Image, stage: int, state: int) -> None:
     job.counts[stage][old] -= 1
     job.counts[stage][state] += 1
     image.states[stage] = state
+    if state in WORKING:
+        job.closed = False  # whatever made it so: what is closed has nothing open
     job.seq += 1
     image.touched = job.seq
 

@@ -24,6 +24,7 @@ class Failed(NamedTuple):
     code: str
     message: str
     remedy: str
+    letter: str = ""  # the key of the dead letter, where the store refuses the usual one
 
 
 class Found(NamedTuple):

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from trapline.errors import CODES
 from trapline.ledger import arrivals, marks
-from trapline.ledger.states import DONE, OWED, RUNNING, SKIPPED, UNKNOWN, Failed, Graph, Held, Image, Job, Retry
+from trapline.ledger.states import DONE, OWED, PASSED, RUNNING, SKIPPED, UNKNOWN, Failed, Graph, Held, Image, Job, Retry
 from trapline.records import ItemOutcome, Received
 
 LONGEST_BACKOFF = 3600.0  # seconds
+REFUSALS = 8  # of one image's key by a store that answers for others, before the image has failed
 
 
 class Policy(Protocol):
@@ -142,6 +143,7 @@ def settle(
 ) -> list[Effect]:
     """Take in what became of one item."""
     if not _current(job, held, item.rel, held.rels.get(item.rel, -1)):
+        _overwrote(graph, job, held, item)
         return []
     image = job.images[item.rel]
     if item.result in ("done", "skipped"):
@@ -159,12 +161,29 @@ def settle(
         marks.doubt(job, image, sorted({graph.names.index(item.stage), held.stage, *graph.below(held.stage)}))
     elif item.result == "late":
         return _late(graph, policy, job, held, item, now)
+    elif item.code and refused_too_often(image, held.stage):
+        return fail(graph, policy, job, held, item.model_copy(update={"result": "failed", "retry": False}), now)
     elif item.after is not None:
         marks.put(job, image, held.stage, OWED)
         heapq.heappush(job.retries, Retry(now + item.after, held.stage, item.rel))
     else:
         marks.doubt(job, image, [held.stage])
     return []
+
+
+def _overwrote(graph: Graph, job: Job, held: Held, item: ItemOutcome) -> None:
+    """What nobody waited for was committed after all, perhaps over something newer: it is read again."""
+    image = job.images.get(item.rel)
+    committed = item.result in ("done", "skipped") and held.stage != graph.fetch
+    if committed and image is not None and image.states[held.stage] in PASSED:
+        marks.doubt(job, image, [held.stage, *graph.below(held.stage)])
+
+
+def refused_too_often(image: Image, stage: int) -> bool:
+    """Count one refusal of what belongs to an image at a stage. It costs no try until it is the last."""
+    image.attempts = image.attempts or {}
+    times = image.attempts[-1 - stage] = image.attempts.get(-1 - stage, 0) + 1
+    return times >= REFUSALS
 
 
 def _late(graph: Graph, policy: Policy, job: Job, held: Held, item: ItemOutcome, now: float) -> list[Effect]:
@@ -195,6 +214,7 @@ def _passed(graph: Graph, job: Job, image: Image, stage: int, item: ItemOutcome,
         marks.passed(graph, job, image, stage, SKIPPED if item.result == "skipped" else DONE)
     if image.attempts:
         image.attempts.pop(stage, None)
+        image.attempts.pop(-1 - stage, None)
     if image.graves & 1 << stage:
         image.graves &= ~(1 << stage)
         return [Unbury(job.name, graph.names[stage], image.rel)]
@@ -219,7 +239,7 @@ def fail(graph: Graph, policy: Policy, job: Job, held: Held, item: ItemOutcome, 
     return [Bury(job.name, stage, item.rel, image.epoch, code, item.message or CODES[code].meaning, remedy, tries)]
 
 
-def buried(graph: Graph, job: Job, grave: Bury) -> None:
+def buried(graph: Graph, job: Job, grave: Bury, letter: str) -> None:
     """The dead letter stands: the stage has failed and what builds on it is blocked."""
     image = job.images.get(grave.rel)
     if image is None or image.epoch != grave.epoch:
@@ -228,4 +248,4 @@ def buried(graph: Graph, job: Job, grave: Bury) -> None:
         return
     stage = graph.names.index(grave.stage)
     job.empties.discard(grave.rel)
-    marks.failed(graph, job, image, stage, Failed(grave.stage, grave.code, grave.message, grave.remedy))
+    marks.failed(graph, job, image, stage, Failed(grave.stage, grave.code, grave.message, grave.remedy, letter))

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
+from yaml import YAMLError
 
-from trapline.errors import NotFound, StoreUnavailable, Temporary
+from trapline.errors import ConfigError, NotFound, Temporary
 from trapline.keys import Layout
+from trapline.pipeline.reading import parsed
 from trapline.records import ImageRecord, ModelRef
 from trapline.store.base import Store
 
@@ -119,7 +120,7 @@ class ModelCache:
         try:
             card = self._get(ref, "model.yaml")
             (part / "model.yaml").write_bytes(card)
-            file = str(yaml.safe_load(card)["file"])
+            file = _file_of(card, ref)
             (part / file).write_bytes(self._get(ref, file))
             os.replace(part, folder)
         except OSError:
@@ -131,5 +132,13 @@ class ModelCache:
     def _get(self, ref: ModelRef, file: str) -> bytes:
         try:
             return self._store.get(self._layout.model(ref.name, ref.version, file)).data
-        except (NotFound, StoreUnavailable) as error:
+        except NotFound as error:
             raise Temporary(f"Model {ref.name} {ref.version}: {error}", code="model_unusable") from None
+
+
+def _file_of(card: bytes, ref: ModelRef) -> str:
+    """The name of the model's file, by its card."""
+    try:
+        return str(parsed(card.decode())["file"])
+    except (YAMLError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"Model {ref.name} {ref.version}: its card cannot be read: {error}.") from None

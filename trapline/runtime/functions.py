@@ -6,20 +6,28 @@ import ast
 import importlib
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trapline.errors import ConfigError, Permanent
 from trapline.pipeline.load import Pipeline
 from trapline.pipeline.spec import FunctionSpec
-from trapline.records import Pin
-from trapline.runtime.cache import ModelCache
+from trapline.records import ModelRef, Pin
 from trapline.runtime.items import Context
+
+if TYPE_CHECKING:
+    from trapline.models import Model
 
 
 class Handler(Protocol):
     """What a function's class has. `setup` may be left out."""
 
     def handle(self, items: list[Any]) -> Any: ...
+
+
+class Models(Protocol):
+    """Where functions get their models from."""
+
+    def load(self, ref: ModelRef) -> Model: ...
 
 
 class RecipeRefused(Exception):
@@ -29,7 +37,7 @@ class RecipeRefused(Exception):
 class Functions:
     """The functions of a project, each set up once per recipe."""
 
-    def __init__(self, pipeline: Pipeline, models: ModelCache) -> None:
+    def __init__(self, pipeline: Pipeline, models: Models) -> None:
         self._pipeline = pipeline
         self._models = models
         self._ready: dict[str, Handler] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 import traceback
@@ -13,6 +14,7 @@ from typing import Any
 from trapline.errors import (
     CODES,
     Failure,
+    KeyUnusable,
     NotFound,
     Permanent,
     StoreError,
@@ -102,8 +104,8 @@ class ImageStage:
         except NotFound:
             outcomes.append(ItemOutcome(rel=item.rel, result="gone"))
             return None
-        except (StoreError, SurroundingsError) as error:
-            outcomes.append(store_failed(item, error))
+        except (StoreError, SurroundingsError, KeyUnusable) as error:
+            outcomes.append(store_failed(self._store, self._layout, item, error))
             return None
         source = Source(key=item.key, etag=held.etag, size=len(held.data), sha256=held.sha256)
         if held.etag != item.etag and held.sha256 != item.sha256:
@@ -111,8 +113,8 @@ class ImageStage:
             return None
         try:
             return self._prepare(ticket, item, held, source, outcomes)
-        except (StoreError, SurroundingsError) as error:
-            outcomes.append(store_failed(item, error, source))
+        except (StoreError, SurroundingsError, KeyUnusable) as error:
+            outcomes.append(store_failed(self._store, self._layout, item, error, source))
             return None
 
     def _prepare(
@@ -172,7 +174,7 @@ class ImageStage:
         try:
             results = _answers(handler, [task.seen for task in tasks])
         except Exception as error:  # noqa: BLE001 - a function may raise anything; it must not cost the worker
-            if len(tasks) > 1 and not isinstance(error, MemoryError):
+            if len(tasks) > 1:
                 for task in tasks:
                     self._call(handler, [task])
                 return
@@ -206,8 +208,8 @@ class ImageStage:
     def _write(self, ticket: Ticket, item: Item, source: Source, record: ImageRecord, data: bytes) -> ItemOutcome:
         try:
             self._store.put(self._layout.record(ticket.stage, item.rel), data, content_type="application/json")
-        except (StoreError, SurroundingsError) as error:
-            return store_failed(item, error, source)
+        except (StoreError, SurroundingsError, KeyUnusable) as error:
+            return store_failed(self._store, self._layout, item, error, source)
         self._records.keep(ticket.stage, item.rel, record)
         return ItemOutcome(rel=item.rel, result=record.outcome, source=source)
 
@@ -305,12 +307,42 @@ def failed(item: Item, source: Source, problem: Failure) -> ItemOutcome:
 STORE_PAUSE = 5.0  # seconds
 
 
-def store_failed(item: Item, error: TraplineError, source: Source | None = None) -> ItemOutcome:
-    """The store did not do what it should. A passing reason costs the item nothing; it is tried again."""
-    if isinstance(error, StoreUnavailable | SurroundingsError):
-        log.warning("event=store.failed key=%r error=%s", item.key, error)
-        return ItemOutcome(rel=item.rel, result="unknown", after=STORE_PAUSE)
-    return failed(item, source or Source(), Failure(error.message, code="store_refused"))
+def store_failed(
+    store: Store, layout: Layout, item: Item, error: TraplineError, source: Source | None = None
+) -> ItemOutcome:
+    """The store did not do what it should: it is tried again, and costs the item nothing.
+
+    Where the store answers, and refuses this one key, the outcome says so: that is not tried for ever.
+    """
+    if isinstance(error, KeyUnusable):
+        return failed(item, source or Source(), Permanent(error.message, code="key_unusable"))
+    log.warning("event=store.failed key=%r error=%s", item.key, error)
+    alone = isinstance(error, StoreError) and answers(store, layout)
+    return ItemOutcome(
+        rel=item.rel,
+        result="unknown",
+        after=STORE_PAUSE,
+        source=source or Source(),
+        code="store_refused" if alone else "",
+        message=error.message,
+    )
+
+
+def answers(store: Store, layout: Layout) -> bool:
+    """Whether the store does what it should for a key that is nobody's image."""
+    try:
+        store.head(layout.engine)
+    except NotFound:
+        return True
+    except (StoreError, SurroundingsError):
+        return False
+    return True
+
+
+def passing(error: BaseException | None) -> bool:
+    """Whether the store does not answer, or a disk is full: that costs no try, and ends by itself."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or isinstance(error, StoreUnavailable | SurroundingsError)
 
 
 def as_failure(error: BaseException) -> Failure:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trapline.errors import Failure, NotFound, Permanent, StoreError, SurroundingsError, Temporary
+from trapline.errors import Failure, KeyUnusable, NotFound, Permanent, StoreError, SurroundingsError, Temporary
 from trapline.keys import Layout
 from trapline.records import (
     DeadLetter,
@@ -27,20 +28,23 @@ from trapline.records import (
     read_manifest,
 )
 from trapline.runtime.functions import Handler
-from trapline.runtime.images import as_failure, failed, store_failed
+from trapline.runtime.images import answers, as_failure, failed, passing, store_failed
 from trapline.runtime.items import FetchItem, GatherItem, Member, NotifyItem, sha256_of
 from trapline.store.base import Store
 
 WEBHOOK_SECRET = "TRAPLINE_WEBHOOK_SECRET"
 
+log = logging.getLogger("trapline.runtime")
+
 
 class Differs(Exception):
-    """A member's record is not the one that the roll names."""
+    """A member's record is not the one that the roll names; `code`: it cannot be read, though others can."""
 
-    def __init__(self, rel: str, stage: str) -> None:
+    def __init__(self, rel: str, stage: str, code: str = "") -> None:
         super().__init__(rel)
         self.rel = rel
         self.stage = stage
+        self.code = code
 
 
 class JobStages:
@@ -88,8 +92,8 @@ class JobStages:
             return ItemOutcome(rel=item.rel, result="late")
         try:
             entry = self._store.put(item.key, result["data"], content_type=result.get("content_type"))
-        except (StoreError, SurroundingsError) as error:
-            return store_failed(item, error)
+        except (StoreError, SurroundingsError, KeyUnusable) as error:
+            return store_failed(self._store, self._layout, item, error)
         return ItemOutcome(rel=item.rel, result="done", source=Source(key=item.key, etag=entry.etag, size=entry.size))
 
     # -- gather
@@ -100,9 +104,11 @@ class JobStages:
         try:
             results = list(handler.handle([item]))
         except Differs as differs:
-            found = ItemOutcome(rel=differs.rel, result="refused", stage=differs.stage)
+            found = ItemOutcome(rel=differs.rel, result="refused", stage=differs.stage, code=differs.code)
             return Outcome(ticket=ticket.id, items=(found,))
         except Exception as error:  # noqa: BLE001 - a function may raise anything
+            if self._ends_by_itself(error):
+                return as_before(ticket, error)
             return Outcome(ticket=ticket.id, items=(failed(ticket.items[0], Source(), _compile_failure(error)),))
         if len(results) != 1 or not isinstance(results[0], dict):
             problem = results[0] if results and isinstance(results[0], Failure) else _no_summary()
@@ -151,7 +157,8 @@ class JobStages:
                 raise Differs(entry.rel, entry.stage)
             return Member(entry, record, None)
         if entry.state == "failed":
-            letter = load(DeadLetter, self._bytes(self._layout.dead_letter(entry.stage, entry.rel), entry))
+            key = entry.letter or self._layout.dead_letter(entry.stage, entry.rel)
+            letter = load(DeadLetter, self._bytes(key, entry))
             if letter is None or letter.code != entry.code:
                 raise Differs(entry.rel, entry.stage)
             return Member(entry, None, letter)
@@ -162,6 +169,15 @@ class JobStages:
             return self._store.get(key).data
         except NotFound:
             raise Differs(entry.rel, entry.stage) from None
+        except (StoreError, KeyUnusable):
+            if not answers(self._store, self._layout):
+                raise
+            raise Differs(entry.rel, entry.stage, "store_refused") from None
+
+    def _ends_by_itself(self, error: BaseException) -> bool:
+        """Whether the whole store (or disk) fails, and not just a key of this job."""
+        alone = isinstance(error, StoreError) and answers(self._store, self._layout)
+        return passing(error) and not alone
 
     # -- notify
 
@@ -171,6 +187,8 @@ class JobStages:
         try:
             results = list(handler.handle([self._notify_item(ticket, order)]))
         except Exception as error:  # noqa: BLE001 - a function may raise anything
+            if self._ends_by_itself(error):
+                return as_before(ticket, error)
             results = [as_failure(error)]
         result = results[0] if len(results) == 1 else None
         if isinstance(result, Failure):
@@ -201,6 +219,12 @@ class JobStages:
             return read_manifest(self._store.get(key).data, key).callback
         except NotFound:
             return None
+
+
+def as_before(ticket: Ticket, error: BaseException) -> Outcome:
+    """The store does not answer, or its disk is full: nothing ran, and the ticket is owed as before."""
+    log.warning("event=store.failed stage=%s job=%r error=%s", ticket.stage, ticket.job, error)
+    return Outcome(ticket=ticket.id)
 
 
 def _compile_failure(error: BaseException) -> Failure:

@@ -11,9 +11,9 @@ from trapline.errors import CODES, Failure, TraplineError
 from trapline.pipeline.load import Pipeline
 from trapline.records import ItemOutcome, Outcome, Ticket
 from trapline.runtime.cache import ModelCache
-from trapline.runtime.functions import Functions, Handler, RecipeRefused
-from trapline.runtime.images import ImageStage, as_failure
-from trapline.runtime.jobs import JobStages
+from trapline.runtime.functions import Functions, Handler, Models, RecipeRefused
+from trapline.runtime.images import STORE_PAUSE, ImageStage, as_failure, passing
+from trapline.runtime.jobs import JobStages, as_before
 from trapline.runtime.logs import captured
 from trapline.store.base import Store
 
@@ -29,7 +29,8 @@ class SetupFailed(Exception):
 class Runtime:
     """Runs tickets of one pipeline against one store. `cache` is a local folder for models.
 
-    `on_ready` is called for each ticket once its function is set up: from then on the ticket's time counts.
+    `models` gives functions their models, if not the store does. `on_ready` is called for each ticket once its
+    function is set up: from then on the ticket's time counts.
     """
 
     def __init__(
@@ -42,12 +43,13 @@ class Runtime:
         clock: Callable[[], float] = time.monotonic,
         cache_bytes: int = 256 * 2**20,
         on_ready: Callable[[], None] = lambda: None,
+        models: Models | None = None,
     ) -> None:
         layout = pipeline.layout
         self._on_ready = on_ready
         self._store = store
         self._pipeline = pipeline
-        self._functions = Functions(pipeline, ModelCache(store, layout, cache))
+        self._functions = Functions(pipeline, models or ModelCache(store, layout, cache))
         self._images = ImageStage(store, layout, pipeline.spec.images.max_pixels, clock, cache_bytes)
         self._jobs = JobStages(store, layout, pipeline.spec.bucket, other, clock)
 
@@ -70,7 +72,7 @@ class Runtime:
         except RecipeRefused as refused:
             return Outcome(ticket=ticket.id, recipe_refused=str(refused))
         except SetupFailed as failed:
-            return Outcome(ticket=ticket.id, setup=_setup_outcome(ticket, failed.__cause__))
+            return _not_set_up(ticket, failed.__cause__)
 
     def _keep_log(self, ticket: Ticket, lines: list[str]) -> None:
         """What the function logged, as `logs/<job>/<stage>-<ticket>.log`; losing it costs nothing else."""
@@ -108,6 +110,16 @@ class Runtime:
             raise SetupFailed from error
         self._on_ready()
         return handler
+
+
+def _not_set_up(ticket: Ticket, error: BaseException | None) -> Outcome:
+    """No item of the ticket could run. Where only the store is to blame, none loses a try over it."""
+    if error is None or not passing(error):
+        return Outcome(ticket=ticket.id, setup=_setup_outcome(ticket, error))
+    if ticket.gather is not None or ticket.notify is not None:
+        return as_before(ticket, error)
+    log.warning("event=store.failed stage=%s error=%s", ticket.stage, error)
+    return Outcome(ticket=ticket.id, setup=ItemOutcome(rel="", result="unknown", after=STORE_PAUSE))
 
 
 def _setup_outcome(ticket: Ticket, error: BaseException | None) -> ItemOutcome:

@@ -17,13 +17,20 @@ from trapline.store.naming import check_key
 
 
 class MemoryStore:
-    """A complete store. An etag is never used twice, listings come sorted, `create_only` holds."""
+    """A complete store. An etag is never used twice (unless `etag` makes it of the bytes), listings come sorted."""
 
-    conditional = True
-
-    def __init__(self, *, limits: KeyLimits | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        limits: KeyLimits | None = None,
+        clock: Callable[[], float] = time.time,
+        etag: Callable[[bytes], str] | None = None,
+        conditional: bool = True,
+    ) -> None:
         self.limits = limits or KeyLimits()
+        self.conditional = conditional
         self._clock = clock
+        self._etag = etag or (lambda data: f"m{next(self._etags)}")
         self._lock = threading.Lock()
         self._objects: dict[str, Got] = {}
         self._keys: list[str] = []  # sorted, so that a listing costs what it yields
@@ -46,9 +53,9 @@ class MemoryStore:
         check_key(key, self.limits)
         with self._lock:
             exists = key in self._objects
-            if create_only and exists:
+            if create_only and exists and self.conditional:
                 raise Conflict(f"There is already an object {key!r}.")
-            entry = Entry(key, f"m{next(self._etags)}", len(data), self._clock())
+            entry = Entry(key, self._etag(data), len(data), self._clock())
             self._objects[key] = Got(entry, bytes(data))
             if not exists:
                 insort(self._keys, key)

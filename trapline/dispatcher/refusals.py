@@ -1,0 +1,60 @@
+"""Keys that the store refuses while it answers for others: one such key costs one image, and nothing waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from trapline.dispatcher.world import World
+from trapline.errors import KeyUnusable, StoreError
+from trapline.store.base import Entry, Got
+
+log = logging.getLogger("trapline.dispatcher")
+
+T = TypeVar("T")
+TRIES = 4  # of one key, before it is believed to be refused
+PAUSE = 0.5  # seconds between them, the first time
+
+
+async def answers(world: World) -> bool:
+    """Whether the store does what it should for a key that is nobody's image."""
+    try:
+        await world.store.heads([world.layout.engine])
+    except StoreError:
+        return False
+    return True
+
+
+async def gets(world: World, keys: Sequence[str]) -> list[Got | None]:
+    """Several objects; None for those that are not there, or that the store refuses."""
+    return await _each(world, keys, world.store.gets)
+
+
+async def heads(world: World, keys: Sequence[str]) -> list[Entry | None]:
+    """As `gets`, of what a HEAD tells."""
+    return await _each(world, keys, world.store.heads)
+
+
+async def _each(
+    world: World, keys: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[list[T | None]]]
+) -> list[T | None]:
+    try:
+        return await ask(keys)
+    except (StoreError, KeyUnusable):
+        if not await answers(world):
+            raise
+    return [await _one(world, key, ask) for key in keys]
+
+
+async def _one(world: World, key: str, ask: Callable[[Sequence[str]], Awaitable[list[T | None]]]) -> T | None:
+    for n in range(TRIES):
+        try:
+            return (await ask([key]))[0]
+        except (StoreError, KeyUnusable) as error:
+            if not await answers(world):
+                raise
+            log.warning("event=store.refused key=%r error=%s", key, error)
+        await asyncio.sleep(PAUSE * 2**n)
+    return None
