@@ -43,12 +43,10 @@ class _NoWait(selectors.SelectSelector):
         self.skipped = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise SurroundingsError("The simulated world has nothing left to wait for.")
-            self.skipped += max(0.0, timeout)
-        return ready
+        if timeout is None:
+            raise SurroundingsError("The simulated world has nothing left to wait for.")
+        self.skipped += max(0.0, timeout)
+        return []
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
@@ -192,6 +190,7 @@ class Simulated:
             )
             self.executor = InlineExecutor(runtime, slots=self.slots, seconds=self.seconds)
             world = World(self.pipeline, AsyncMemory(self.store, self.before), self.executor, clock, Random(7))
+            world.alone = True
             self.dispatcher = Dispatcher(world)
             task = asyncio.create_task(self.dispatcher.run())
             try:

@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from tests.simulation.world import play, simulated_pipeline
+from tests.simulation import teeth
+from tests.simulation.__main__ import failure, watch
+from tests.simulation.plan import Plan, draw, load
+from tests.simulation.shrink import shrink
+from tests.simulation.world import play
 
-KEPT = (6, 16, 18, 33, 84, 129, 154, 196, 203, 428, 437)  # each found a bug
+KEPT = sorted((Path(__file__).parent / "kept").glob("*.json"))
+TEETH = {name: bug for name, bug in teeth.BUGS.items() if bug.seed >= 0}
 
 
-@pytest.mark.parametrize("seed", KEPT)
-def test_a_seed_that_found_a_bug_passes(seed: int) -> None:
-    play(seed)
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_a_world_that_once_broke_a_promise_keeps_it(path: Path) -> None:
+    play(load(path))
 
 
-def test_a_hundred_worlds_keep_every_promise() -> None:
-    pipeline = simulated_pipeline()
-    for seed in range(10_000, 10_100):
-        play(seed, pipeline)
+def test_some_worlds_keep_every_promise() -> None:
+    for seed in range(50):
+        play(draw(seed))
+
+
+@pytest.mark.parametrize("name", TEETH)
+def test_a_deliberate_bug_is_caught(name: str) -> None:
+    bug = TEETH[name]
+    assert teeth.caught(name, bug.seed) == bug.promise
+
+
+def test_the_same_seed_is_the_same_world() -> None:
+    stories = [play(draw(5)).story.text() for _ in range(2)]
+    assert stories[0] == stories[1]
+
+
+def test_a_plan_survives_being_kept(tmp_path: Path) -> None:
+    for seed in range(200):
+        plan = draw(seed)
+        (tmp_path / "plan.json").write_text(plan.dump())
+        assert load(tmp_path / "plan.json") == plan
+
+
+def test_a_failing_world_is_made_smaller_and_told_as_a_timeline() -> None:
+    plan = draw(3)
+    with teeth.BUGS["clear_too_much"].put_in():
+        small = shrink(plan, lambda p: (f := failure(p)) is not None and f.promise == "a named revision vanished", 10.0)
+        world, broken = watch(small)
+    assert broken is not None and broken.promise == "a named revision vanished"
+    assert _size(small) < _size(plan)
+    lines = world.story.text().splitlines()
+    assert any("BROKEN a named revision vanished" in line for line in lines)
+    assert [float(line.split()[0]) for line in lines] == sorted(float(line.split()[0]) for line in lines)
+
+
+def test_without_the_bug_the_smaller_world_is_fine() -> None:
+    assert failure(replace(draw(3), workers=0.0)) is None
+
+
+def _size(plan: Plan) -> int:
+    return sum(1 + len(life.steps) for life in plan.lives)

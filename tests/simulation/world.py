@@ -1,368 +1,389 @@
-"""One seed, one world: what clients do, what goes wrong, and what must hold when the dust settles."""
+"""One world: engines that live and die over one bucket, clients, and a trigger that tells of some of it."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import importlib
 import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.simulation import clients
+from tests.simulation.bucket import Bucket, EngineStore, Faults
+from tests.simulation.plan import Life, Luck, Plan
+from tests.simulation.story import Broken, Story
+from tests.simulation.workers import Killed, SimulatedExecutor, pause
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.world import World
-from trapline.errors import NotFound, StoreUnavailable
+from trapline.errors import StoreError, SurroundingsError
 from trapline.events import ObjectEvent
 from trapline.pipeline.load import Pipeline, load_pipeline
-from trapline.records import Outcome, Ticket
-from trapline.runtime.runtime import Runtime
-from trapline.store.base import Entry
-from trapline.store.memory import MemoryStore
-from trapline.testing import AsyncMemory, InlineExecutor, SimulatedClock, SimulatedLoop
+from trapline.testing import EPOCH, SimulatedLoop
 
-PROJECT = Path(__file__).parents[1] / "functions" / "basic"
-JOBS = ("st1/n1", "st1/n2", "st2/n1")
-WORDS = ("moth", "beetle", "moth beetle", "nothing", "bad moth", "flaky moth", "moth moth moth")
+PROJECT = Path(__file__).parent / "project"
+SETTLE = 60.0  # seconds, as pipeline.yaml says
+PATIENCE = 3600.0  # seconds in which a calm world has to settle
 
 
-SETTLE = 300.0  # seconds
-
-
-def simulated_pipeline() -> Pipeline:
-    """The basic pipeline with shorter times, so that a seed does not simulate days of nothing."""
+@cache
+def pipelines() -> tuple[Pipeline, Pipeline]:
+    """The pipeline, and the same one after `detect` was changed."""
     pipeline = load_pipeline(PROJECT)
-    jobs = pipeline.spec.jobs.model_copy(update={"settle": timedelta(seconds=SETTLE)})
-    sweeps = pipeline.spec.sweeps.model_copy(update={"full": timedelta(minutes=20)})
-    spec = pipeline.spec.model_copy(update={"jobs": jobs, "sweeps": sweeps})
-    return Pipeline(pipeline.folder, spec, pipeline.stages)
+    stage = pipeline.stages["detect"]
+    function = stage.functions["detect"].model_copy(update={"version": "2.0.0"})
+    changed = type(stage)(**{**vars(stage), "functions": {"detect": function}})
+    return pipeline, Pipeline(pipeline.folder, pipeline.spec, {**pipeline.stages, "detect": changed})
 
 
-class Broken(AssertionError):
-    """A promise did not hold."""
+def pipeline_of(plan: Plan, variant: int) -> Pipeline:
+    """A life's pipeline, with the plan's bounds."""
+    base = pipelines()[variant]
+    jobs = base.spec.jobs.model_copy(update={"tracked": plan.tracked})
+    results = base.spec.results.model_copy(update={"keep": plan.keep})
+    spec = base.spec.model_copy(update={"jobs": jobs, "results": results})
+    return Pipeline(base.folder, spec, base.stages)
 
 
 @dataclass
-class Story:
-    """What happened, in order, for a person to read."""
+class Clock:
+    """The loop's time; the wall's may jump."""
 
-    lines: list[str] = field(default_factory=list)
+    loop: asyncio.AbstractEventLoop
+    offset: float = 0.0
 
-    def add(self, what: str) -> None:
-        self.lines.append(what)
+    def monotonic(self) -> float:
+        return self.loop.time()
 
-
-class WatchedStore(MemoryStore):
-    """Checks at every write that nothing named by a summary changes."""
-
-    def __init__(self, story: Story) -> None:
-        super().__init__()
-        self._story = story
-        self.named: dict[str, str] = {}  # key of a final revision's file → sha256
-        self.finals: dict[str, list[str]] = {}  # job → revisions named, in order
-
-    def put(self, key: str, data: bytes, *, content_type: str | None = None, create_only: bool = False) -> Entry:
-        digest = hashlib.sha256(data).hexdigest()
-        if self.named.get(key, digest) != digest:
-            raise Broken(f"{key} was changed after a summary named it")
-        entry = super().put(key, data, content_type=content_type, create_only=create_only)
-        if key.startswith("results/") and key.count("/") == 3 and key.endswith("/summary.json"):
-            self._named(key, json.loads(data))
-        return entry
-
-    def _named(self, key: str, summary: dict[str, Any]) -> None:
-        for file in summary["files"]:
-            try:
-                found = hashlib.sha256(self.get(file["key"]).data).hexdigest()
-            except NotFound:
-                raise Broken(f"{key} names {file['key']}, which is not there") from None
-            if found != file["sha256"]:
-                raise Broken(f"{key} names {file['key']} with another hash")
-            if summary["final"]:
-                self.named[file["key"]] = found
-        revisions = self.finals.setdefault(summary["job"], [])
-        if summary["final"] and summary["revision"] not in revisions:
-            revisions.append(summary["revision"])
-            self._story.add(f"named {summary['job']} {summary['revision']} {summary['state']}")
+    def wall(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.loop.time() + self.offset)
 
 
-class Faults:
-    """Requests that are slow, fail, or fail after they took effect, while `on`."""
+@dataclass
+class Engine:
+    """One process: a dispatcher, its workers, its way to the bucket."""
 
-    def __init__(self, rng: Random, rate: float) -> None:
-        self.rng = rng
-        self.rate = rate
-        self.on = True
-
-    async def before(self, what: str, key: str) -> None:
-        await asyncio.sleep(self.rng.random() * 0.05)
-        if self.on and self.rng.random() < self.rate:
-            raise StoreUnavailable(f"simulated: {what} {key} failed")
-
-
-class FaultyMemory(AsyncMemory):
-    """Writes may answer an error after they took effect."""
-
-    def __init__(self, store: MemoryStore, faults: Faults) -> None:
-        super().__init__(store, faults.before)
-        self._faults = faults
-
-    async def put(self, key: str, data: bytes, content_type: str = "application/json") -> Entry:
-        entry = await super().put(key, data, content_type)
-        if self._faults.on and self._faults.rng.random() < self._faults.rate:
-            raise StoreUnavailable(f"simulated: the answer to put {key} was lost")
-        return entry
+    number: int
+    world: World
+    executor: SimulatedExecutor
+    dispatcher: Dispatcher
+    kill_at: int = 0
+    requests: int = 0
+    dead: bool = False
+    task: asyncio.Task[None] | None = None
+    failure: BaseException | None = None  # what it ended with, if by itself
 
 
-class FaultyExecutor(InlineExecutor):
-    """Workers that are slow, die, hang and return late."""
+@dataclass
+class Simulated:
+    """Plays a plan."""
 
-    def __init__(self, runtime: Runtime, rng: Random, rate: float) -> None:
-        super().__init__(runtime, slots=rng.randint(1, 4))
-        self._rng = rng
-        self._rate = rate
-        self.on = True
+    plan: Plan
+    loop: SimulatedLoop = field(default_factory=SimulatedLoop)
 
-    async def run(self, ticket: Ticket) -> Outcome:
-        await asyncio.sleep(self._rng.random() * 2)
-        luck = self._rng.random() if self.on else 1.0
-        if luck < self._rate:
-            return Outcome(ticket=ticket.id, died="worker_died")  # before it did anything
-        outcome = self.runtime.run(ticket)
-        if luck < 2 * self._rate:
-            return Outcome(ticket=ticket.id, died="worker_died")  # after it committed
-        if luck < 3 * self._rate:
-            await asyncio.sleep(30)
-        return outcome
+    def __post_init__(self) -> None:
+        from tests.simulation.checks import Checks
 
-
-class Simulation:
-    """Plays one seed. `run` raises `Broken` with the story when a promise does not hold."""
-
-    def __init__(self, seed: int, pipeline: Pipeline | None = None) -> None:
-        self.rng = Random(seed)
-        self.seed = seed
-        self.story = Story()
-        self.store = WatchedStore(self.story)
-        self.pipeline = pipeline or simulated_pipeline()
-        self.rate = self.rng.choice((0.0, 0.02, 0.1, 0.25))
-        self.lost_events = self.rng.choice((0.0, 0.1, 0.5, 1.0))
-        self.truth: dict[str, str] = {}  # rel → words
-        self.dispatcher: Dispatcher | None = None
+        plan = self.plan
+        self.story = Story(self.loop.time)
+        self.luck = Luck(plan.seed)
+        self.clock = Clock(self.loop)
+        self.bucket = Bucket(plan, self.story, lambda: self.clock.wall().timestamp())
+        self.faults = Faults(plan, self.luck, self.story)
+        self.engines: list[Engine] = []
+        self.asked: Counter[tuple[str, str, str]] = Counter()  # (stage, rel, hash of the bytes)
+        self.told: list[tuple[str, str, str]] = []
+        self.late: list[tuple[float, ObjectEvent]] = []  # events that come when their time has come
+        self.errors: list[tuple[str, BaseException | None]] = []  # what engines logged as errors of their own
+        self.variant = 0
+        self.checks = Checks(self)
+        self.bucket.watch = self.checks.changed
+        self.clients = clients.Clients(self)
 
     def run(self) -> None:
-        """Some engines that are killed, then one that is left alone."""
+        """Play the plan to its end. Raises `Broken`."""
         try:
-            for _ in range(self.rng.randint(0, 3)):
-                self._engine(self._trouble, clean=self.rng.random() < 0.3)
-            self._engine(self._calm, clean=True)
-            check(self)
-        except Broken as broken:
-            raise Broken(f"seed {self.seed}: {broken}\n" + "\n".join(self.story.lines)) from broken
+            self.loop.run_until_complete(self._run())
+        finally:
+            self.loop.close()
+
+    async def _run(self) -> None:
+        self.clients.perform("promote", (0,))
+        for number, life in enumerate(self.plan.lives):
+            last = number == len(self.plan.lives) - 1
+            if self.plan.jumps:
+                self.clock.offset += self.plan.jumps[number]
+            ended = self.loop.time()
+            await asyncio.sleep(life.pause)
+            self.clients.tear(life.torn, ended - 2.0)
+            self.checks.new_life(life.variant, self.variant)
+            self.variant = life.variant
+            await self._live(life, last)
+            self._no_errors()
+        self.checks.at_the_end()
+        if self.plan.mirrored and not self.plan.cursed and not self.clients.set_deadlines:
+            # What a deadline cut off, or the store refused, may be tried once more there.
+            await self._mirrored()
+
+    def _no_errors(self) -> None:
+        """Raise what was found wrong while the engine ran; an engine may have swallowed it."""
+        if self.checks.broken is not None:
+            raise self.checks.broken
+        if self.errors:
+            said, error = self.errors[0]
+            raise Broken("the engine meets no error of its own", f"{said} {error!r}") from error
 
     # -- engines
 
-    def _engine(self, scenario: Callable[[Faults, FaultyExecutor], Awaitable[None]], *, clean: bool) -> None:
-        loop = SimulatedLoop()
+    async def _live(self, life: Life, last: bool) -> None:
+        self._begin(life.kill_at if life.end == "request" else 0)
         try:
-            loop.run_until_complete(self._lifetime(scenario, clean))
+            for n, (seconds, what, given) in enumerate(life.steps):
+                await asyncio.sleep(seconds)
+                self._deliver()
+                self.clients.perform(what, given)
+                if life.rivals and n == len(life.steps) // 2:
+                    self._begin(0)
+            if last:
+                self._no_errors()
+                await self._calm_down()
         finally:
-            loop.close()
+            await self._end(clean=life.end == "clean")
 
-    async def _lifetime(self, scenario: Callable[[Faults, FaultyExecutor], Awaitable[None]], clean: bool) -> None:
-        faults = Faults(self.rng, self.rate)
-        clock = SimulatedClock()
-        runtime = Runtime(self.pipeline, self.store, Path("unused"), other=lambda b: self.store, clock=clock.monotonic)
-        executor = FaultyExecutor(runtime, self.rng, self.rate / 3)
-        world = World(self.pipeline, FaultyMemory(self.store, faults), executor, clock, Random(self.rng.random()))
-        self.dispatcher = Dispatcher(world)
-        self.story.add("engine starts")
-        task = asyncio.create_task(self._keep_running(world, faults))
-        try:
-            await scenario(faults, executor)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            self.story.add("engine stops" if clean else "engine is killed")
-            faults.on = False
-            if clean and self.dispatcher is not None:
-                await self.dispatcher.stop_cleanly()
+    def _begin(self, kill_at: int) -> Engine:
+        number = len(self.engines) + 1
+        who = f"engine {number}"
+        pipeline = pipeline_of(self.plan, self.variant)
+        executor = SimulatedExecutor(who, self.plan, pipeline, self.bucket, self.faults, self.luck, self.story)
+        rng = Random(self.plan.seed * 1000 + number)
+        store = EngineStore(self.bucket, self.faults, who)
+        world = World(pipeline, store, executor, self.clock, rng)
+        engine = Engine(number, world, executor, Dispatcher(world), kill_at)
+        world.alone = not any(life.rivals for life in self.plan.lives)
+        store.tick = lambda: self._tick(engine)
+        self.engines.append(engine)
+        self.story.add(who, "starts")
+        engine.task = asyncio.create_task(self._keep_running(engine))
+        return engine
 
-    async def _keep_running(self, world: World, faults: Faults) -> None:
+    async def _keep_running(self, engine: Engine) -> None:
         """The engine's own start may fail while the store does; a supervisor starts it again."""
-        while True:
+        while not engine.dead:
             try:
-                await self.dispatcher_of(world).run()
-            except StoreUnavailable:
-                await asyncio.sleep(1)
+                await engine.dispatcher.run()
+            except StoreError:
+                await asyncio.sleep(1.0)
+                engine.world = World(
+                    engine.world.pipeline, engine.world.store, engine.executor, self.clock, engine.world.rng
+                )
+                engine.world.alone = not any(life.rivals for life in self.plan.lives)
+                engine.dispatcher = Dispatcher(engine.world)
+            except SurroundingsError as overtaken:
+                self.story.add(f"engine {engine.number}", f"stops: {overtaken.message}")
+                engine.dead = True
+                engine.executor.kill()
+                return
+            except Exception as error:
+                engine.failure = error
+                raise
 
-    def dispatcher_of(self, world: World) -> Dispatcher:
-        self.dispatcher = Dispatcher(world)
-        return self.dispatcher
+    def _tick(self, engine: Engine) -> None:
+        """At every request of an engine: it may be killed here."""
+        engine.requests += 1
+        if engine.kill_at and engine.requests >= engine.kill_at and not engine.dead:
+            self._kill(engine)
+        if engine.dead:
+            raise asyncio.CancelledError
+        self.checks.of_memory(engine)
 
-    # -- what clients do
+    def _kill(self, engine: Engine) -> None:
+        self.story.add(f"engine {engine.number}", "is killed")
+        engine.dead = True
+        if engine.task:
+            engine.task.cancel()
+        if not self.plan.zombies:
+            engine.executor.kill()
 
-    async def _trouble(self, faults: Faults, executor: FaultyExecutor) -> None:
-        for _ in range(self.rng.randint(1, 25)):
-            self._something()
-            await asyncio.sleep(self.rng.choice((0.0, 0.01, 0.3, 2.0, 10.0)))
+    async def _end(self, *, clean: bool) -> None:
+        for engine in self.engines:
+            if engine.failure is not None:
+                raise Broken("an engine ended by itself", repr(engine.failure)) from engine.failure
+            if not engine.dead and not clean:
+                self._kill(engine)
+            if engine.task is not None:
+                engine.task.cancel()
+                await asyncio.gather(engine.task, return_exceptions=True)
+                engine.task = None
+                if not engine.dead:
+                    self.story.add(f"engine {engine.number}", "stops")
+                    await self._stop_cleanly(engine)
+                engine.dead = True
 
-    async def _calm(self, faults: Faults, executor: FaultyExecutor) -> None:
-        for _ in range(self.rng.randint(3, 20)):
-            self._something()
-            await asyncio.sleep(self.rng.choice((0.0, 0.1, 3.0)))
-        faults.on = executor.on = False
-        for job in JOBS:
-            if any(rel.startswith(job + "/") for rel in self.truth):
-                self._delete(f"incoming/{job}/_CANCEL")
-                self._put(f"incoming/{job}/_DONE", b"")
-        for _ in range(40):
-            await asyncio.sleep(180)
-            if self._settled():
-                break
-        await asyncio.sleep(SETTLE + 60)  # what has settled stays so
+    async def _stop_cleanly(self, engine: Engine) -> None:
+        with suppress(StoreError):
+            await engine.dispatcher.stop_cleanly()
 
-    def _settled(self) -> bool:
+    @property
+    def alive(self) -> list[Engine]:
+        return [engine for engine in self.engines if not engine.dead]
+
+    # -- the trigger
+
+    def tell(self, key: str, kind: str) -> None:
+        """An object came or went: whoever listens may hear of it, once or twice, soon or late, or never."""
+        if self.luck.draw("event lost", key) < self.plan.lost:
+            return
+        for _ in range(1 + (self.luck.draw("event twice", key) < 0.2)):
+            event = ObjectEvent(key, "created" if kind == "created" else "removed", "simulated")
+            luck = self.luck.draw("event late", key)
+            delay = (60.0 if luck < self.plan.late / 2 else 7200.0) if luck < self.plan.late else luck * 2
+            if delay < 3:
+                self.loop.call_later(delay, self._notice, event)
+            else:
+                self.late.append((self.loop.time() + delay, event))
+
+    def _notice(self, event: ObjectEvent) -> None:
+        for engine in self.alive:
+            engine.dispatcher.notice(event)
+
+    def _deliver(self, *, everything: bool = False) -> None:
+        """Tell of what is late and whose time has come."""
+        now = self.loop.time()
+        due = [event for at, event in self.late if at <= now or everything]
+        self.late = [(at, event) for at, event in self.late if at > now and not everything]
+        for event in due:
+            self._notice(event)
+
+    # -- the calm
+
+    async def _calm_down(self) -> None:
+        self.story.add("world", "calms down")
+        self.faults.on = False
+        self.clients.finish()
+        await asyncio.sleep(30.0)
+        self._deliver(everything=True)
+        until = self.loop.time() + PATIENCE
+        while not self.checks.settled():
+            self._no_errors()
+            if self.loop.time() > until:
+                self.checks.at_the_end()
+            await asyncio.sleep(30.0)
+        await asyncio.gather(*(engine.executor.gone() for engine in self.engines))
+        await asyncio.sleep(SETTLE + 25.0)  # what has settled stays so, whoever comes late
+        self.checks.nothing_owed()
+
+    async def _mirrored(self) -> None:
+        """The bucket in another store: an engine there finds everything done and tells nobody."""
+        before, asked, told = set(self.bucket.keys("results/")), self.asked.total(), len(self.told)
+        self.bucket = self.bucket.mirror(self.plan)
+        self.bucket.watch = self.checks.changed
+        self.story.add("world", "is mirrored to another store")
+        self._begin(0)
+        await asyncio.sleep(SETTLE + 30.0)
+        await self._end(clean=True)
+        made = sorted(set(self.bucket.keys("results/")) - before)
+        if made or self.asked.total() != asked or len(self.told) != told:
+            raise Broken("a mirrored bucket runs and tells nothing again", f"{made} {self.told[told:]}")
+        self.checks.at_the_end()
+
+    # -- what the functions see of the world
+
+    def see(self, stage: str, rel: str, data: bytes) -> int:
+        key = (stage, rel, hashlib.sha256(data).hexdigest())
+        self.asked[key] += 1
+        return self.asked[key]
+
+
+class Here:
+    """The world as the functions in it see it."""
+
+    def __init__(self, world: Simulated) -> None:
+        self._world = world
+
+    def asked(self, stage: str, rel: str, data: bytes) -> int:
+        return self._world.see(stage, rel, data)
+
+    def nonce(self) -> str:
+        return f"{self._world.loop.time():.6f}"
+
+    def pause(self, seconds: float) -> None:
+        pause(seconds)
+
+    def die(self) -> None:
+        raise Killed
+
+    def fails(self, what: str, name: str) -> bool:
+        world = self._world
+        failing = world.faults.on and world.luck.draw("function", what, name) < world.plan.functions
+        if failing:
+            world.story.add("function", f"{what} of {name} fails")
+        return failing
+
+    def told(self, job: str, revision: str, webhook_id: str) -> None:
+        self._world.story.add("client", f"is told of {job} {revision} {webhook_id}")
+        self._world.told.append((job, revision, webhook_id))
+
+
+def play(plan: Plan) -> Simulated:
+    """Play one plan to its end. Raises `Broken`; its `world` has the story."""
+    world = Simulated(plan)
+    gc.set_threshold(100_000)  # a world is short-lived and full of cycles: collecting it in small steps is dear
+    with _functions(world):
         try:
-            check(self)
-        except Broken:
-            return False
-        return True
-
-    def _something(self) -> None:
-        job = self.rng.choice(JOBS)
-        luck = self.rng.random()
-        if luck < 0.70:
-            name = self.rng.choice("abcdefgh") + ".jpg"
-            words = self.rng.choice(WORDS)
-            self._image(f"{job}/{name}", words)
-        elif luck < 0.78:
-            self._put(f"incoming/{job}/_DONE", self.rng.choice((b"", b"3", b"99")))
-        elif luck < 0.82:
-            self._put(f"incoming/{job}/_CANCEL", b"")
-        elif luck < 0.88:
-            self._delete(f"incoming/{job}/_CANCEL")
-        elif luck < 0.95:
-            self._exhume(job)
-        else:
-            self._again()
-
-    def _image(self, rel: str, words: str) -> None:
-        self.truth[rel] = words
-        self._put(f"incoming/{rel}", words.encode())
-
-    def _exhume(self, job: str) -> None:
-        letters = [e.key for e in self.store.list("failed/") if f"/{job}/" in e.key]
-        if letters:
-            self._delete(self.rng.choice(letters))
-
-    def _again(self) -> None:
-        """An event that is told twice, or of nothing."""
-        keys = [e.key for e in self.store.list("")]
-        self._tell(
-            ObjectEvent(self.rng.choice([*keys, "incoming/x", "nonsense//", "jobs/a.json"]), "created", "simulated")
-        )
-
-    def _put(self, key: str, data: bytes) -> None:
-        self.story.add(f"put {key} {data!r}")
-        self.store.put(key, data)
-        self._tell(ObjectEvent(key, "created", "simulated"))
-
-    def _delete(self, key: str) -> None:
-        self.story.add(f"delete {key}")
-        self.store.delete(key)
-        self._tell(ObjectEvent(key, "removed", "simulated"))
-
-    def _tell(self, event: ObjectEvent) -> None:
-        if self.rng.random() < self.lost_events or self.dispatcher is None:
-            return
-        for _ in range(self.rng.choice((1, 1, 1, 2))):
-            delay = self.rng.choice((0.0, 0.0, 0.5, 20.0))
-            asyncio.get_running_loop().call_later(delay, self.dispatcher.notice, event)
+            world.run()
+        except Broken as broken:
+            broken.world = world
+            raise
+        except Exception as error:
+            found = Broken("the engine itself failed", repr(error))
+            found.world = world
+            raise found from error
+    return world
 
 
-def check(world: Simulation) -> None:
-    """Every image accounted for exactly once under the right hash; told once per final revision; nothing owed."""
-    store = world.store
-    for job in JOBS:
-        rels = {rel: words for rel, words in world.truth.items() if rel.startswith(job + "/")}
-        if rels:
-            _check_job(store, job, rels)
-
-
-def _check_job(store: WatchedStore, job: str, rels: dict[str, str]) -> None:
-    summary, status = _json(store, f"results/{job}/summary.json"), _json(store, f"status/{job}.json")
-    if summary is None or not summary["final"] or status is None or not status["closed"]:
-        raise Broken(f"{job} did not close: {status and status['state']} {summary and summary['revision']} {status}")
-    file = next((f for f in summary["files"] if f["name"] == "results.jsonl"), None)
-    if file is None:
-        raise Broken(f"{job}: {summary['results']}")
-    lines = [json.loads(line) for line in store.get(file["key"]).data.splitlines()]
-    if Counter(line["rel"] for line in lines) != Counter(rels.keys()):
-        raise Broken(f"{job}: results name {sorted(line['rel'] for line in lines)}, there are {sorted(rels)}")
-    for line in lines:
-        _check_line(store, job, line, rels[line["rel"]])
-    _check_told(store, job, summary)
-    if status["revision"] != summary["revision"] or status["state"] != summary["state"]:
-        said = f"{status['state']} {status['revision']}"
-        raise Broken(f"{job}: status says {said}, summary {summary['state']} {summary['revision']}")
-
-
-def _check_line(store: WatchedStore, job: str, line: dict[str, Any], words: str) -> None:
-    rel = line["rel"]
-    if line["state"] == "failed":
-        if "bad" in words or line["code"] in ("worker_died", "function_error"):
-            return
-        raise Broken(f"{rel} failed with {line['code']} but holds {words!r}")
-    if "bad" in words:
-        raise Broken(f"{rel} is {line['state']} but holds {words!r}")
-    expected = [w for w in words.split() if w in ("moth", "beetle")]
-    if sorted(line["labels"]) != sorted(expected):
-        raise Broken(f"{rel} holds {words!r}, results say {line['labels']}")
-    record = _json(store, f"classifications/{rel}.json")
-    if record is None or record["source"]["sha256"] != hashlib.sha256(words.encode()).hexdigest():
-        raise Broken(f"{rel}: the record is not of the bytes that are there")
-    if _json(store, f"failed/detect/{rel}.json") or _json(store, f"failed/classify/{rel}.json"):
-        raise Broken(f"{rel} is {line['state']} and has a dead letter")
-
-
-def _check_told(store: WatchedStore, job: str, summary: dict[str, Any]) -> None:
-    receipts = {e.key.rpartition("/")[2].removesuffix(".json") for e in store.list(f"receipts/{job}/")}
-    dead = {e.key.rpartition("/")[2].removesuffix(".json") for e in store.list(f"failed/notify/{job}/")}
-    finals = {revision.removeprefix("r") for revision in store.finals[job]}
-    if receipts & dead or receipts | dead != finals:
-        raise Broken(
-            f"{job}: final revisions {sorted(finals)}, receipts {sorted(receipts)}, dead letters {sorted(dead)}"
-        )
-
-
-def _json(store: MemoryStore, key: str) -> Any:
-    try:
-        return json.loads(store.get(key).data)
-    except NotFound:
-        return None
-
-
-def play(seed: int, pipeline: Pipeline | None = None) -> Simulation:
-    """Play one seed to its end."""
-    case = _case()
-    case.forget()
-    logging.disable(logging.CRITICAL)
-    try:
-        world = Simulation(seed, pipeline)
-        world.run()
-        return world
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _case() -> Any:
+@contextmanager
+def _functions(world: Simulated) -> Iterator[None]:
     if str(PROJECT) not in sys.path:
         sys.path.insert(0, str(PROJECT))
-    return importlib.import_module("case_basic")
+    case: Any = importlib.import_module("simulated_functions")
+    case.HERE[:] = [Here(world)]
+    listening, told = _Listening(world), logging.getLogger("trapline.dispatcher")
+    told.addHandler(listening)
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        told.removeHandler(listening)
+        case.HERE.clear()
+
+
+class _Listening(logging.Handler):
+    """Notes what the engine logs as an error of its own."""
+
+    def __init__(self, world: Simulated) -> None:
+        super().__init__(logging.ERROR)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if not str(error).startswith("simulated"):
+            self._world.errors.append((record.getMessage(), error))
+
+
+def as_json(data: bytes | None) -> Any:
+    """What an object says; None when it is not there or torn."""
+    try:
+        return json.loads(data) if data is not None else None
+    except ValueError:
+        return None

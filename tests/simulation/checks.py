@@ -1,0 +1,394 @@
+"""What must hold at every step, and what must hold when the dust has settled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sized
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation import fates
+from tests.simulation.clients import folder
+from tests.simulation.plan import JOBS
+from tests.simulation.story import Broken
+from trapline.errors import CODES
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Engine, Simulated
+
+_REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
+NOTICED = 120.0  # seconds after which an engine has noticed what was done
+_FINAL = ("SUCCEEDED", "PARTIAL", "FAILED")
+_OWN_PREFIXES = ("control/", "detections/", "classifications/", "results/", "receipts/", "status/", "failed/", "logs/")
+
+
+class Checks:
+    """Watches every write of a world."""
+
+    def __init__(self, world: Simulated) -> None:
+        self._world = world
+        self.history: defaultdict[str, set[str]] = defaultdict(set)  # rel → hashes of all the bytes it ever had
+        self._named: dict[str, str] = {}  # key of a named final revision's file → hash
+        self._finals: defaultdict[str, list[str]] = defaultdict(list)  # job → revisions named, in order
+        self._made_of: dict[tuple[str, str], str] = {}  # (job, revision) → what it was made of
+        self._config: defaultdict[str, int] = defaultdict(int)  # job → how often something let it be pinned anew
+        self._pinned: dict[str, tuple[str, int]] = {}  # job → (recipes, how often they changed)
+        self._touched = dict.fromkeys(JOBS, 0.0)  # job that may be open → when somebody did something to it
+        self._cancelled: dict[str, float] = {}  # job → since when a `_CANCEL` is there
+        self.broken: Broken | None = None  # the first promise that did not hold
+
+    # -- at every step
+
+    def changed(self, who: str, key: str, data: bytes | None) -> None:
+        """Called after every change of the bucket. What is found wrong is kept: who wrote may not care."""
+        try:
+            self._changed(who, key, data)
+        except Broken as broken:
+            self.broken = self.broken or broken
+            self._world.story.add("checks", f"BROKEN {broken}")
+
+    def _changed(self, who: str, key: str, data: bytes | None) -> None:
+        if who in ("client", "power loss"):
+            self._outside(who, key, data)
+        elif key.startswith("incoming/") and data is not None:
+            self.history[key[9:]].add(_sha(data))  # `fetch` acts like a station
+        elif not key.startswith((*_OWN_PREFIXES, "quarantine/")):
+            raise Broken("the engine writes what is not its own", f"{who} {key}")
+        else:
+            self._inside(key, data)
+
+    def new_life(self, variant: int, before: int) -> None:
+        """An engine of perhaps another pipeline begins."""
+        if variant != before:
+            self._touched = dict.fromkeys(JOBS, self._world.loop.time())
+
+    def _outside(self, who: str, key: str, data: bytes | None) -> None:
+        touched = [job for job in JOBS if job in key or job == JOBS[-1] or "requests/" in key]
+        self._touched.update(dict.fromkeys(touched, self._world.loop.time()))
+        if key.endswith("/_CANCEL"):
+            self._cancel(key, data is not None)
+        elif key.startswith("incoming/") and data is not None:
+            self.history[key[9:]].add(_sha(data))
+        elif key.startswith("jobs/"):
+            self._config[key[5:-5]] += 1
+        elif key.startswith("control/jobs/"):
+            self._config[key[13:-5]] += 1  # torn: its pins are lost
+
+    def _cancel(self, key: str, there: bool) -> None:
+        job = next(job for job in JOBS if folder(job) + "_CANCEL" == key)
+        if there:
+            self._cancelled.setdefault(job, self._world.loop.time())
+        else:
+            self._cancelled.pop(job, None)
+
+    def _inside(self, key: str, data: bytes | None) -> None:
+        prefix, _, rest = key.partition("/")
+        if prefix == "results":
+            self._result(key, rest, data)
+        elif data is None:
+            return
+        elif prefix in ("detections", "classifications"):
+            self._record(rest.removesuffix(".json"), json.loads(data))
+        elif prefix == "failed":
+            self._dead_letter(key, json.loads(data))
+        elif prefix == "status" and key.endswith(".json"):
+            self._status(rest.removesuffix(".json"), json.loads(data))
+        elif prefix == "receipts":
+            self._receipt(rest, json.loads(data))
+        elif key.startswith("control/jobs/"):
+            self._control(key[13:-5], json.loads(data))
+
+    def _result(self, key: str, rest: str, data: bytes | None) -> None:
+        job, (place, _, name) = "/".join(rest.split("/")[:2]), "/".join(rest.split("/")[2:]).partition("/")
+        if key in self._named:
+            if data is None and place in self._kept(job):
+                raise Broken("a named revision vanished", key)
+            if data is not None and _sha(data) != self._named[key]:
+                raise Broken("a named revision changed", key)
+        elif data is not None and name and place in self._finals[job]:
+            raise Broken("a named revision grew", key)
+        if place == "summary.json" and data is not None:
+            self._summary(job, json.loads(data))
+
+    def _kept(self, job: str) -> set[str]:
+        """The revisions that the job's summary names."""
+        summary = self._json(f"results/{job}/summary.json") or {}
+        return {summary.get("revision", ""), *(final["revision"] for final in summary.get("finals", ()))}
+
+    def _summary(self, job: str, summary: dict[str, Any]) -> None:
+        self._whole(job, summary)
+        revision = summary["revision"]
+        if not summary["final"] or revision in self._finals[job]:
+            return
+        match = _REVISION.match(revision)
+        numbers = [int(r[1:].partition("-")[0]) for r in self._finals[job]]
+        if match is None or int(match[1]) <= max(numbers, default=0):
+            raise Broken("a revision's number exceeds all before it", f"{job} {revision} after {self._finals[job]}")
+        if summary["state"] not in _FINAL or summary["last_final"]["revision"] != revision:
+            raise Broken("a final summary is final", f"{job} {revision} {summary['state']}")
+        if self._world.loop.time() - self._cancelled.get(job, self._world.loop.time()) > NOTICED:
+            raise Broken("a cancelled job publishes nothing", f"{job} {revision}")
+        self._anew(job, summary)
+        self._finals[job].append(revision)
+        for key in self._world.bucket.keys(f"results/{job}/{revision}/"):
+            self._named[key] = _sha(self._world.bucket.data(key) or b"")
+        self._counts(job, summary)
+
+    def _whole(self, job: str, summary: dict[str, Any]) -> None:
+        """Whatever a summary names is there, as it says."""
+        for file in summary["files"]:
+            data = self._world.bucket.data(file["key"])
+            if data is None or _sha(data) != file["sha256"]:
+                raise Broken("a summary names what is not there", f"{job} {file['key']}")
+
+    def _anew(self, job: str, summary: dict[str, Any]) -> None:
+        """A new revision is of something new."""
+        roll = (self._world.bucket.data(f"results/{job}/{summary['revision']}/members.jsonl") or b"").splitlines()
+        lines = sorted(self._member(json.loads(line)) for line in roll)
+        manifest = self._world.clients.manifest(job) or {}
+        said = {key: manifest.get(key) for key in ("sourceImages", "pipelineConfig")}
+        recipe = summary["pins"]["compile"]["recipe"]
+        lost = [summary.get(key) for key in ("not_received_count", "not_received", "done_problem")]
+        made = json.dumps([lines, said, recipe, lost, summary["images"]["unusable"]])
+        last = self._finals[job][-1] if self._finals[job] else ""
+        failed = "failure" in summary["results"]
+        if self._made_of.get((job, last)) == made and not failed:
+            raise Broken("an unchanged job makes no new revision", f"{job} {summary['revision']}")
+        self._made_of[job, summary["revision"]] = "" if failed else made
+
+    def _member(self, entry: dict[str, Any]) -> list[str]:
+        if entry["state"] in ("done", "skipped"):
+            return [entry["rel"], entry["sha256"], entry["recipe"]]
+        return [entry["rel"], entry["stage"], entry["code"]]
+
+    def _counts(self, job: str, summary: dict[str, Any]) -> None:
+        """What a summary counts is what its results hold."""
+        lines = self.lines(summary)
+        if lines is None:
+            return
+        images, failed = summary["images"], sum(line["state"] == "failed" for line in lines)
+        if (images["total"], images["failed"]) != (len(lines), failed) or len({line["rel"] for line in lines}) != len(
+            lines
+        ):
+            raise Broken("a summary counts its results", f"{job} {summary['revision']} {images}")
+        whole = not (failed or summary["not_received_count"] or images["unusable"])
+        said = summary["state"] == "SUCCEEDED"
+        if said != whole and not (whole and self._unclear(job)):
+            raise Broken("a summary's state is true", f"{job} {summary['revision']} {summary['state']} {images}")
+        for line in lines:
+            if line["sha256"] and line["sha256"] not in self.history[line["rel"]]:
+                raise Broken("a result is of bytes that were there", f"{job} {line['rel']}")
+            self._by_its_pins(job, line, summary["pins"])
+
+    def _unclear(self, job: str) -> bool:
+        """Whether a `_DONE` was ever there that said nothing anybody understands."""
+        steps = (step for life in self._world.plan.lives for step in life.steps)
+        return any(what == "done" and given == (job, "garbage") for _, what, given in steps)
+
+    def _by_its_pins(self, job: str, line: dict[str, Any], pins: dict[str, Any]) -> None:
+        """Every image of a revision was made with the revision's recipes."""
+        model, mark = pins["classify"]["model"]["version"], pins["detect"]["parameters"]["mark"]
+        wrong = set(line["models"]) - {model} or (line["mark"] not in ("", mark))
+        if wrong and not line["kept"]:
+            raise Broken("a revision's images are made with its pins", f"{job} {line} is not of {model}, {mark}")
+
+    def _record(self, rel: str, record: dict[str, Any]) -> None:
+        source = record["source"]
+        if source["key"] != f"incoming/{rel}" or source["sha256"] not in self.history[rel]:
+            raise Broken("a record names its image", f"{rel} {source}")
+        if record["stage"] not in record["stages"] or "detect" not in record["stages"]:
+            raise Broken("a record holds what earlier stages knew", f"{rel} {list(record['stages'])}")
+
+    def _dead_letter(self, key: str, letter: dict[str, Any]) -> None:
+        if letter["code"] not in CODES or not letter["message"] or not letter.get("remedy"):
+            raise Broken("a dead letter has a code, a message and a remedy", f"{key} {letter}")
+
+    def _status(self, job: str, status: dict[str, Any]) -> None:
+        images = status["images"]
+        if images["done"] + images["failed"] + images["open"] < images["total"]:
+            raise Broken("a status counts every image", f"{job} {images}")
+        if status["closed"] and status["state"] not in (*_FINAL, "CANCELLED"):
+            raise Broken("a closed job has a final state", f"{job} {status['state']}")
+        if not status["closed"] and job in JOBS and job not in self._touched and status["state"] != "CANCELLED":
+            raise Broken("a closed job stays closed until something happens to it", f"{job} {status['state']} {images}")
+        rivals = any(life.rivals for life in self._world.plan.lives)
+        if status["closed"] and not rivals and self._world.loop.time() - self._touched.get(job, 0.0) > NOTICED:
+            self._touched.pop(job, None)
+        if status["closed"] and images["total"]:
+            summary = self._json(f"results/{job}/summary.json") or {}
+            if not summary.get("finals"):
+                raise Broken("a closed job has results", f"{job} {status['revision']}")
+        if status["closed"] and status["state"] == "SUCCEEDED" and (images["failed"] or images["open"]):
+            raise Broken("a status's state is true", f"{job} {images}")
+
+    def _receipt(self, rest: str, receipt: dict[str, Any]) -> None:
+        job, _, revision = rest.removesuffix(".json").rpartition("/")
+        if f"r{revision}" not in self._finals[job]:
+            raise Broken("a receipt is of a revision that was named", f"{job} {revision}")
+        told = [told for told in self._world.told if told[:2] == (job, f"r{revision}")]
+        if receipt["outcome"] != "overtaken" and not told:
+            raise Broken("a receipt proves that somebody was told", f"{job} {revision}")
+        if len({webhook for *_, webhook in told}) > 1:
+            raise Broken("a revision's client can drop repeats", f"{job} {told}")
+
+    def _control(self, job: str, control: dict[str, Any]) -> None:
+        if self._reprocessed(job):
+            return
+        recipes = json.dumps({stage: pin["recipe"] for stage, pin in control["pins"].items()})
+        before = self._pinned.get(job, (recipes, 0))
+        changes = before[1] + (before[0] not in (recipes, "{}"))
+        # What the engine read may be older than what is there: each cause allows for one change, whenever.
+        causes = self._config[job] + sum(life.variant != 0 for life in self._world.plan.lives) * 2
+        if changes > causes:
+            raise Broken("a running job keeps its recipes", job)
+        self._pinned[job] = (recipes, changes)
+
+    def _reprocessed(self, job: str) -> bool:
+        """Whether somebody ever asked that the job be pinned anew."""
+        steps = (step for life in self._world.plan.lives for step in life.steps)
+        return any(what == "request" and given == (job, "reprocess") for _, what, given in steps)
+
+    def of_memory(self, engine: Engine) -> None:
+        """What an engine holds is bounded by what it may track, not by what there is."""
+        if engine.requests % 4 or self.broken:
+            return
+        try:
+            self._memory(engine)
+        except Broken as broken:
+            self.broken = broken
+
+    def _memory(self, engine: Engine) -> None:
+        ledger, last = engine.world.ledger, engine.world.ledger.graph.last
+        for job in ledger.jobs.values():
+            changed = sum(len(self.history[rel]) > 1 for rel in job.images)
+            most = self._world.plan.tracked + len(job.listed) + changed
+            if job.open_images(last) > most and not self._read_anew():
+                raise Broken("the images held of a job are bounded", f"{job.name} {job.open_images(last)}")
+            queues: list[Sized] = [*job.ready, job.retries, job.suspects, job.to_read, job.to_hash]
+            queued = sum(len(queue) for queue in queues)
+            if queued > 40 + 12 * len(job.images):
+                raise Broken("the queues of a job are bounded", f"{job.name} {queued} of {len(job.images)} images")
+
+    def _read_anew(self) -> bool:
+        """Whether images that were done may have become unknown, all at once."""
+        lives = self._world.plan.lives
+        steps = {what for life in lives for _, what, _ in life.steps}
+        return bool(steps & {"manifest", "request", "exhume"}) or len({life.variant for life in lives}) > 1
+
+    # -- in the end
+
+    def settled(self) -> bool:
+        """Whether everything is as it must be in the end."""
+        try:
+            self.at_the_end()
+        except Broken:
+            return False
+        return True
+
+    def at_the_end(self) -> None:
+        """Every image is accounted for exactly once, everybody was told, nothing is left over."""
+        for job in JOBS:
+            self._job(job)
+        if self._world.plan.calm:
+            fates.ran_once(self._world)
+
+    def _job(self, job: str) -> None:
+        expected = fates.expected(self._world, job)
+        summary, status = self._json(f"results/{job}/summary.json"), self._json(f"status/{job}.json")
+        if not expected and summary is None:
+            return
+        if summary is None or not summary["final"] or status is None or not status["closed"]:
+            raise Broken("every job closes", f"{job} {status} {summary and summary['revision']}")
+        self._whole(job, summary)
+        lines = self.lines(summary)
+        if lines is None:
+            if not fates.compile_may_fail(self._world):
+                raise Broken("every job is compiled", f"{job} {summary['results']}")
+        else:
+            self._lines(job, expected, lines)
+        self._told(job, summary)
+        if status["revision"] != summary["revision"] or status["state"] != summary["state"]:
+            raise Broken(
+                "a status is of the newest revision",
+                f"{job} {status['state']} {status['revision']} {summary['state']} {summary['revision']}",
+            )
+
+    def _lines(self, job: str, expected: dict[str, fates.Fate], lines: list[dict[str, Any]]) -> None:
+        gone = {line["rel"] for line in lines if self._is_gone(line["rel"])} - expected.keys()
+        found = Counter(line["rel"] for line in lines if line["rel"] not in gone)
+        if found != Counter(expected.keys()):
+            raise Broken(
+                "every image is accounted for exactly once", f"{job}: {dict(found)}, there are {sorted(expected)}"
+            )
+        for line in lines:
+            rel = line["rel"]
+            if rel in gone:
+                continue  # it keeps what it has
+            expected[rel].check(rel, line)
+            if line["state"] != "failed":
+                record = self._json(f"classifications/{rel}.json")
+                if record is None or record["source"]["sha256"] != line["sha256"]:
+                    raise Broken("the record is of the bytes that are there", rel)
+                for stage in ("fetch", "detect", "classify"):
+                    if self._world.bucket.data(f"failed/{stage}/{rel}.json") is not None:
+                        raise Broken("what is done has no dead letter", f"{stage} {rel}")
+
+    def _is_gone(self, rel: str) -> bool:
+        """Whether an image was there, and its bytes were deleted."""
+        return rel in self.history and self._world.bucket.data(f"incoming/{rel}") is None
+
+    def _told(self, job: str, summary: dict[str, Any]) -> None:
+        receipts = {key.rpartition("/")[2][:-5] for key in self._world.bucket.keys(f"receipts/{job}/")}
+        dead = {key.rpartition("/")[2][:-5] for key in self._world.bucket.keys(f"failed/notify/{job}/")}
+        finals = {final["revision"].removeprefix("r") for final in summary["finals"]}
+        if receipts & dead or finals - receipts - dead:
+            raise Broken(
+                "every final revision has one receipt",
+                f"{job}: {sorted(finals)}, receipts {sorted(receipts)}, dead letters {sorted(dead)}",
+            )
+        newest = summary["revision"].removeprefix("r")
+        receipt = self._json(f"receipts/{job}/{newest}.json")
+        if receipt is not None and receipt["outcome"] == "overtaken":
+            raise Broken("the newest revision is told itself", f"{job} {newest}")
+
+    def nothing_owed(self) -> None:
+        """The engine has nothing left to do, and nothing in memory."""
+        for engine in self._world.alive:
+            world = engine.world
+            left = {"jobs": list(world.ledger.jobs), "desks": list(world.desks), "tickets": list(world.ledger.held)}
+            left["effects"] = [job for job, waiting in world.effects.items() if waiting]
+            if any(left.values()):
+                raise Broken("nothing is owed in the end", f"{left}")
+        junk = [
+            k
+            for k in self._world.bucket.keys("")
+            if "/live-" in k or k.startswith(("control/requests/", "control/rolls/"))
+        ]
+        junk += [folder for job in JOBS for folder in self._unnamed(job)]
+        if junk:
+            raise Broken("nothing is left over in the end", f"{junk}")
+
+    def _unnamed(self, job: str) -> list[str]:
+        """Folders of revisions that no summary names."""
+        kept = self._kept(job)
+        level = self._world.bucket.level(f"results/{job}/")
+        return [folder for folder in level.folders if folder.rstrip("/").rpartition("/")[2] not in kept]
+
+    def lines(self, summary: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """A revision's results; None where it could not be compiled."""
+        file = next((f for f in summary["files"] if f["name"] == "results.jsonl"), None)
+        data = self._world.bucket.data(file["key"]) if file else None
+        return [json.loads(line) for line in data.splitlines()] if data is not None else None
+
+    def _json(self, key: str) -> Any:
+        data = self._world.bucket.data(key)
+        try:
+            return json.loads(data) if data is not None else None
+        except ValueError:
+            return None
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

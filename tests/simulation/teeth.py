@@ -1,0 +1,266 @@
+"""Deliberate bugs. Each is put into the engine while worlds are played, and has to be caught."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from tests.simulation.plan import draw
+from tests.simulation.story import Broken
+from tests.simulation.world import play
+from trapline import sweep
+from trapline.dispatcher import charting, effects, epoch, gathering, intake, opening
+from trapline.ledger import arrivals, closing, ledger, tasks
+from trapline.ledger.states import RUNNING
+from trapline.pipeline import recipe
+from trapline.records import DeadLetter, ImageRecord, load
+from trapline.runtime import images, jobs
+from trapline.runtime.items import Member
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A way to be wrong."""
+
+    about: str
+    where: Any  # the module or class
+    name: str  # of the function in it
+    wrong: Callable[[Any], Any]  # the right function → the wrong one
+    seed: int = -1  # a world that catches it
+    promise: str = ""  # … by this
+
+    @contextmanager
+    def put_in(self) -> Iterator[None]:
+        """Have the bug for a while."""
+        with patch.object(self.where, self.name, self.wrong(getattr(self.where, self.name))):
+            yield
+
+
+def hunt(name: str, first: int, count: int) -> tuple[int | None, str, int]:
+    """Play seeds with a bug until one catches it: (its seed or None, the promise, how many were played)."""
+    for played, seed in enumerate(range(first, first + count), 1):
+        promise = caught(name, seed)
+        if promise:
+            return seed, promise, played
+    return None, "", count
+
+
+def caught(name: str, seed: int) -> str:
+    """The promise that a world finds broken when the engine has a bug; empty when it finds none."""
+    with BUGS[name].put_in():
+        try:
+            play(draw(seed))
+        except Broken as broken:
+            return broken.promise
+    return ""
+
+
+# -- what is wrong
+
+
+def _trust_time(right: Any) -> Any:
+    known: dict[str, Any] = {}
+
+    def wrong(chart: Any, rel: str, entry: Any, layout: Any, limits: Any) -> None:
+        before = known.get(rel)
+        if before is not None and entry.modified <= before.modified:
+            entry = replace(entry, etag=before.etag, size=before.size)
+        known[rel] = entry
+        right(chart, rel, entry, layout, limits)
+
+    return wrong
+
+
+def _no_ancestors(right: Any) -> Any:
+    return lambda value: right(value[:6] if isinstance(value, list) and len(value) == 7 else value)
+
+
+def _late_commit(right: Any) -> Any:
+    return lambda self, ticket, task, until: right(self, ticket, task, float("inf"))
+
+
+def _late_publish(right: Any) -> Any:
+    return lambda self, ticket, order: right(self, ticket.model_copy(update={"limit_seconds": 1e12}), order)
+
+
+def _no_sweep(right: Any) -> Any:
+    def wrong(self: Any, name: str, now: float, refresh: float, settle: float) -> bool:
+        holds = bool(right(self, name, now, refresh, settle))
+        if holds:
+            self.jobs[name].closing_since = -1.0
+        return holds
+
+    return wrong
+
+
+def _etag_in_seal(right: Any) -> Any:
+    def wrong(graph: Any, job: Any) -> Iterator[tuple[str, ...]]:
+        yield from right(graph, job)
+        yield from ((image.etag,) for image in job.images.values())
+
+    return wrong
+
+
+def _dead_letters_in_seal(right: Any) -> Any:
+    def wrong(world: Any, name: str) -> str:
+        listing = world.desk(name).whole.split("+")
+        return str(recipe.digest([right(world, name), listing[1:2]]))
+
+    return wrong
+
+
+async def _nothing(*_: Any) -> None:
+    await asyncio.sleep(0)
+
+
+def _each_pays(right: Any) -> Any:
+    def wrong(graph: Any, policy: Any, job: Any, held: Any, code: str, now: float) -> list[Any]:
+        made = []
+        for rel, number in held.rels.items():
+            one = type(held)(held.job, held.stage, {rel: number}, held.since)
+            made += right(graph, policy, job, one, code, now)
+        return made
+
+    return wrong
+
+
+def _no_unbury(right: Any) -> Any:
+    async def wrong(world: Any, effect: Any) -> None:
+        if isinstance(effect, tasks.Bury):
+            await right(world, effect)
+
+    return wrong
+
+
+def _any_epoch(right: Any) -> Any:
+    def wrong(job: Any, held: Any, rel: str, number: int) -> bool:
+        return rel in job.images and job.images[rel].states[held.stage] == RUNNING
+
+    return wrong
+
+
+def _closed_is_closed(right: Any) -> Any:
+    def wrong(graph: Any, job: Any, *given: Any) -> None:
+        if not job.closed:
+            right(graph, job, *given)
+
+    return wrong
+
+
+def _size_is_enough(right: Any) -> Any:
+    def wrong(graph: Any, job: Any, image: Any, etag: str) -> None:
+        image.etag = etag
+
+    return wrong
+
+
+def _no_bound(right: Any) -> Any:
+    return lambda *given: right(*given[:-1], 10**9)
+
+
+def _believe_the_roll(right: Any) -> Any:
+    def wrong(self: Any, entry: Any) -> Member:
+        place = self._layout
+        if entry.state in ("done", "skipped"):
+            data = self._bytes(place.record(entry.stage, entry.rel), entry)
+            return Member(entry, load(ImageRecord, data), None)
+        if entry.state == "failed":
+            return Member(entry, None, load(DeadLetter, self._bytes(place.dead_letter(entry.stage, entry.rel), entry)))
+        return Member(entry, None, None)
+
+    return wrong
+
+
+def _recipe_is_enough(right: Any) -> Any:
+    return lambda record, recipe, held: record.recipe == recipe
+
+
+def _event_is_truth(right: Any) -> Any:
+    return lambda world, event, meaning, entry: right(world, event, meaning, entry if event.kind == "created" else None)
+
+
+def _keep_one(right: Any) -> Any:
+    async def wrong(world: Any, name: str, new: Any) -> None:
+        await right(world, name, new.model_copy(update={"finals": ()}))
+
+    return wrong
+
+
+def _count_finals(right: Any) -> Any:
+    async def wrong(world: Any, name: str) -> int:
+        return len(world.ledger.jobs[name].finals) + 1
+
+    return wrong
+
+
+def _names_alone(right: Any) -> Any:
+    return lambda digest, entry, layout: digest.add("", layout.rel_of_image(entry.key), "")
+
+
+def _cancel_is_nothing(right: Any) -> Any:
+    def wrong(job: Any, seen: Any) -> None:
+        seen.cancelled = False
+        right(job, seen)
+
+    return wrong
+
+
+def _as_if_new(right: Any) -> Any:
+    return lambda *_: False
+
+
+def _asleep(right: Any) -> Any:
+    return lambda job, now: None
+
+
+def _first_try(right: Any) -> Any:
+    return lambda image, stage: False
+
+
+def _overwritten_is_known(right: Any) -> Any:
+    def wrong(graph: Any, job: Any, rel: str, etag: str, *given: Any) -> None:
+        image = job.images.get(rel)
+        if image is not None and image.etag:
+            image.etag = etag
+            return
+        right(graph, job, rel, etag, *given)
+
+    return wrong
+
+
+BUGS = {
+    "trust_time": Bug("a file that is not newer is the same", sweep, "_image", _trust_time),
+    "recipe_without_ancestors": Bug("a recipe leaves out what it builds on", recipe, "digest", _no_ancestors),
+    "hung_worker_publishes": Bug("a worker writes after its time", images.ImageStage, "_commit", _late_commit),
+    "hung_compile_publishes": Bug("a compile writes after its time", jobs.JobStages, "_gather_item", _late_publish),
+    "close_without_sweep": Bug("a job closes by what was heard", ledger.Ledger, "may_close", _no_sweep),
+    "etags_in_the_seal": Bug("a seal depends on the store", closing, "_sealed", _etag_in_seal),
+    "dead_letters_in_the_seal": Bug("a seal counts dead letters", gathering, "seal_of", _dead_letters_in_seal),
+    "forget_the_untold": Bug("a restart does not look for receipts", charting, "_receipts", lambda right: _nothing),
+    "every_crash_counts": Bug("a worker's death counts for each of its tasks", tasks, "died", _each_pays),
+    "dead_letters_stay": Bug("what passes keeps its dead letter", effects, "_carry_out", _no_unbury),
+    "outcome_of_other_bytes": Bug("an outcome counts whatever it is about", tasks, "_current", _any_epoch),
+    "late_images_are_late": Bug("a closed job takes nothing in", arrivals, "arrived", _closed_is_closed),
+    "size_is_identity": Bug("the same size means the same bytes", arrivals, "_look_closer", _size_is_enough),
+    "memory_without_bound": Bug("everything is held in memory", arrivals, "arrived", _no_bound),
+    "compile_believes_the_roll": Bug(
+        "compile does not look at what it reads", jobs.JobStages, "_member", _believe_the_roll
+    ),
+    "parents_of_other_bytes": Bug(
+        "a parent's record need not be of the same bytes", images, "_agrees", _recipe_is_enough
+    ),
+    "events_are_the_truth": Bug("what an event says is not looked up", intake, "_image", _event_is_truth),
+    "clear_too_much": Bug("earlier revisions are cleared away", gathering, "_clear", _keep_one),
+    "numbers_again": Bug("a revision's number is used again", gathering, "_next_number", _count_finals),
+    "digest_of_names": Bug("a sweep compares names alone", sweep, "note_incoming", _names_alone),
+    "cancel_is_nothing": Bug("a job goes on though it is cancelled", arrivals, "_marks", _cancel_is_nothing),
+    "pin_at_every_look": Bug("a job is pinned anew when it is opened", opening, "_fit", _as_if_new),
+    "no_second_try": Bug("what waits for its next try is forgotten", tasks, "wake", _asleep),
+    "overwritten_is_known": Bug("an overwritten image is not run again", arrivals, "arrived", _overwritten_is_known),
+    "refused_for_ever": Bug("a key that is refused is tried for ever", tasks, "refused_too_often", _first_try),
+    "two_engines": Bug("an engine does not step back for a later one", epoch.Epoch, "check", lambda right: _nothing),
+}
