@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -34,6 +34,16 @@ class Life:
     variant: int = 0  # of the pipeline: functions of another version
     rivals: int = 0  # engines more that are started on the same bucket meanwhile
     torn: int = 0  # objects that a power loss tore before this life
+
+    def dump(self) -> str:
+        """As it is kept in a file."""
+        told = {key: value for key, value in _differing(self, Life(())).items() if key != "steps"}
+        steps = ",\n".join(f"   {_json(step)}" for step in self.steps)
+        return (
+            "{"
+            + "".join(f"{_json(key)}: {_json(value)}, " for key, value in told.items())
+            + f'"steps": [\n{steps}\n  ]}}'
+        )
 
 
 @dataclass(frozen=True)
@@ -67,15 +77,26 @@ class Plan:
         return one and not (self.store or self.workers or self.functions or self.cursed or self.slow)
 
     def dump(self) -> str:
-        """As it is kept in a file: what differs from an empty world."""
-        empty = asdict(Plan(0, ()))
-        told = {key: value for key, value in asdict(self).items() if value != empty[key] or key in ("seed", "lives")}
-        return json.dumps(told, ensure_ascii=False, indent=1)
+        """As it is kept in a file: what differs from an empty world, a step a line."""
+        told = _differing(self, Plan(0, ()))
+        told.pop("lives", None)
+        head = [f" {_json(key)}: {_json(value)}," for key, value in told.items()]
+        lives = ",\n".join(f"  {life.dump()}" for life in self.lives)
+        return "\n".join(["{", *head, f' "lives": [\n{lives}\n ]', "}"])
+
+
+def _differing(what: Any, usual: Any) -> dict[str, Any]:
+    """The fields in which something differs from the usual."""
+    return {key: value for key, value in vars(what).items() if value != getattr(usual, key)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def load(path: Path) -> Plan:
     """A plan that was kept."""
-    raw = json.loads(path.read_text())
+    raw = {"seed": 0, **json.loads(path.read_text())}
     lives = tuple(
         Life(**{**life, "steps": tuple((at, what, tuple(given)) for at, what, given in life["steps"])})
         for life in raw.pop("lives")
