@@ -6,7 +6,7 @@ import json
 import logging
 
 from trapline import sweep
-from trapline.dispatcher import refusals
+from trapline.dispatcher import control_record, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import StoreError
 from trapline.ledger import closing
@@ -134,9 +134,7 @@ async def _remember_quiet(world: World, job: Job) -> None:
     same = desk.control.listing == desk.listing
     silent = round(closing.quiet(job, world.now()), 1) if same else 0.0
     if not same or silent - desk.control.quiet_seconds >= QUIET_STEP:
-        control = desk.control.model_copy(update={"listing": desk.listing, "quiet_seconds": silent})
-        await world.store.put(world.layout.control_job(job.name), control.dump())
-        desk.control = control
+        await control_record.save(world, job.name, {"listing": desk.listing, "quiet_seconds": silent})
 
 
 def revoke(world: World, name: str, cancelled: bool) -> None:

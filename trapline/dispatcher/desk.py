@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ class Desk:
     since: float | None = None  # when the job was opened
     opened: bool = False  # its control record, manifest and pins are known
     control: JobControl | None = None
+    saving: asyncio.Lock = field(default_factory=asyncio.Lock)  # while the control record is being written
     manifest_etag: str = ""
     refused: str = ""  # a recipe that no worker can reproduce, and why
     refused_why: str = ""

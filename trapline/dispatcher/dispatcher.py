@@ -40,7 +40,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._inbox: dict[str, ObjectEvent] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._tickets: set[asyncio.Task[None]] = set()
+        self._tickets: dict[asyncio.Task[None], None] = {}  # in the order in which they were handed out
         self._fetching = 0
         self._imaging = 0
         self._due: dict[str, float] = {}  # what is done regularly → when next
@@ -142,8 +142,8 @@ class Dispatcher:
 
     def _send(self, ticket: Ticket, *, fetching: bool) -> None:
         task = asyncio.create_task(self._run_ticket(ticket, fetching))
-        self._tickets.add(task)
-        task.add_done_callback(self._tickets.discard)
+        self._tickets[task] = None
+        task.add_done_callback(lambda task: self._tickets.pop(task, None))
 
     async def _run_ticket(self, ticket: Ticket, fetching: bool) -> None:
         outcome = Outcome(ticket=ticket.id)  # nothing ran: its images are owed as before

@@ -7,7 +7,7 @@ import logging
 import re
 from typing import Any
 
-from trapline.dispatcher import charting, effects, opening, telling
+from trapline.dispatcher import charting, control_record, effects, opening, telling
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger import closing, marks
@@ -132,7 +132,7 @@ async def _close(world: World, name: str, began: int, answers: str) -> None:
         job.closed = job.as_closed = True
         update |= {"closed_listing": desk.listing, "quiet_seconds": 0.0}
     if desk.control is not None:
-        await opening.save(world, name, desk.control.model_copy(update=update))
+        await control_record.save(world, name, update)
 
 
 async def _next_number(world: World, name: str) -> int:

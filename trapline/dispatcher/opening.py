@@ -7,7 +7,7 @@ import logging
 
 import yaml
 
-from trapline.dispatcher import charting, effects
+from trapline.dispatcher import charting, control_record, effects
 from trapline.dispatcher.world import World
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound
 from trapline.keys import fetched_name
@@ -81,8 +81,7 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
         if desk.refused and desk.refused in (pin.recipe for pin in pins.values()):
             why = f"A worker cannot reproduce the job's recipe: {desk.refused_why}."
             raise ConfigError(why, remedy="Restart the engine.")
-        control = control.model_copy(update={"pins": pins, "config": config})
-        await save(world, name, control)
+        control = await control_record.save(world, name, {"pins": pins, "config": config})
     desk.control = control
     world.ledger.pinned(name, control.pins)
     if manifest is not None and got is not None:
@@ -195,14 +194,6 @@ async def _refuse(world: World, name: str, why: str, manifest: Got | None) -> No
         )
 
 
-async def save(world: World, name: str, control: JobControl) -> None:
-    """Write a job's control record where it changed."""
-    desk = world.desk(name)
-    if control != desk.control or not desk.opened:
-        await world.store.put(world.layout.control_job(name), control.dump())
-    desk.control = control
-
-
 async def read_models(world: World) -> None:
     """Which model every name and version stands for now. Raises `ConfigError`."""
     for name, version in sorted(needed_models(world.pipeline)):
@@ -231,17 +222,6 @@ async def _model(world: World, name: str, version: str) -> ModelRef:
         ) from None
 
 
-async def unpin(world: World, name: str) -> None:
-    """The job is to be pinned anew: written down before the request for it is deleted."""
-    desk, key = world.desk(name), world.layout.control_job(name)
-    got = (await world.store.gets([key]))[0]
-    control = desk.control or (load(JobControl, got.data) if got else None)
-    if control is not None and control.pins:
-        control = control.model_copy(update={"pins": {}})
-        await world.store.put(key, control.dump())
-    desk.control, desk.opened = control, False
-
-
 def pin_anew(world: World, ticket: Ticket, why: str) -> None:
     """A worker cannot reproduce the job's recipe: the job is pinned anew, whole."""
     log.warning("event=job.pinned_anew job=%s stage=%s why=%s", ticket.job, ticket.stage, why)
@@ -268,4 +248,4 @@ async def repin_stage(world: World, name: str, stage: str) -> None:
     pins = {**job.pins, stage: resolve_pins(world.pipeline, job.manifest, world.models)[stage]}
     job.pins = pins
     if control is not None:
-        await save(world, name, control.model_copy(update={"pins": pins}))
+        await control_record.save(world, name, {"pins": pins})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from trapline.dispatcher import charting, opening
+from trapline.dispatcher import charting, control_record
 from trapline.dispatcher.world import World
 from trapline.records import Request, load
 
@@ -41,4 +41,4 @@ async def _act(world: World, request: Request) -> None:
         desk.notify_at.clear()
         charting.reopen(world, job)
     elif request.action == "reprocess":
-        await opening.unpin(world, job)
+        await control_record.unpin(world, job)

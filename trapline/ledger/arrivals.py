@@ -142,7 +142,7 @@ def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int)
             if image is None and not first:
                 _with_records(graph, job, rel, seen)
     lasting = [rels for stage, rels in seen.dead.items() if graph.names.index(stage) != graph.fetch]
-    for rel in seen.records.get(graph.names[graph.last], set()).union(*lasting) - seen.images.keys():
+    for rel in sorted(seen.records.get(graph.names[graph.last], set()).union(*lasting) - seen.images.keys()):
         _kept(graph, job, rel)
     for image in list(job.images.values()):
         if first or image.touched <= seen.begun_seq:

@@ -1,0 +1,31 @@
+"""`control/jobs/<job>.json`: what must not be forgotten about a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trapline.dispatcher.world import World
+from trapline.records import JobControl, load
+
+
+async def save(world: World, name: str, update: dict[str, Any]) -> JobControl:
+    """Change a job's control record, and write it where that changes it. One write at a time: none is lost."""
+    desk = world.desk(name)
+    async with desk.saving:
+        before = desk.control or JobControl(job=name)
+        control = before.model_copy(update=update)
+        if control != desk.control or not desk.opened:
+            await world.store.put(world.layout.control_job(name), control.dump())
+        # What else was set while it was written stays.
+        desk.control = (desk.control or before).model_copy(update=update)
+    return desk.control
+
+
+async def unpin(world: World, name: str) -> None:
+    """The job is to be pinned anew: written down before the request for it is deleted."""
+    desk = world.desk(name)
+    got = (await world.store.gets([world.layout.control_job(name)]))[0]
+    desk.control = desk.control or (load(JobControl, got.data) if got else None)
+    desk.opened = False
+    if desk.control is not None and desk.control.pins:
+        await save(world, name, {"pins": {}})
