@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
 NOTICED = 120.0  # seconds after which an engine has noticed what was done
+AT_ONCE = 10.0  # seconds between the look at a job that closes and its summary, where requests are quick
 _FINAL = ("SUCCEEDED", "PARTIAL", "FAILED")
 _OWN_PREFIXES = ("control/", "detections/", "classifications/", "results/", "receipts/", "status/", "failed/", "logs/")
 
@@ -29,6 +30,7 @@ class Checks:
 
     def __init__(self, world: Simulated) -> None:
         self._world = world
+        self._put: dict[str, tuple[float, str]] = {}  # rel → (when, hash) of the bytes that are there
         self.history: defaultdict[str, set[str]] = defaultdict(set)  # rel → hashes of all the bytes it ever had
         self._named: dict[str, str] = {}  # key of a named final revision's file → hash
         self._finals: defaultdict[str, list[str]] = defaultdict(list)  # job → revisions named, in order
@@ -53,7 +55,7 @@ class Checks:
         if who in ("client", "power loss"):
             self._outside(who, key, data)
         elif key.startswith("incoming/") and data is not None:
-            self.history[key[9:]].add(_sha(data))  # `fetch` acts like a station
+            self._image(key[9:], data)  # `fetch` acts like a station
         elif not key.startswith((*_OWN_PREFIXES, "quarantine/")):
             raise Broken("the engine writes what is not its own", f"{who} {key}")
         else:
@@ -69,12 +71,21 @@ class Checks:
         self._touched.update(dict.fromkeys(touched, self._world.loop.time()))
         if key.endswith("/_CANCEL"):
             self._cancel(key, data is not None)
-        elif key.startswith("incoming/") and data is not None:
-            self.history[key[9:]].add(_sha(data))
+        elif key.startswith("incoming/"):
+            self._image(key[9:], data)
         elif key.startswith("jobs/"):
             self._config[key[5:-5]] += 1
         elif key.startswith("control/jobs/"):
             self._config[key[13:-5]] += 1  # torn: its pins are lost
+
+    def _image(self, rel: str, data: bytes | None) -> None:
+        if data is None:
+            self._put.pop(rel, None)
+            return
+        sha = _sha(data)
+        self.history[rel].add(sha)
+        if self._put.get(rel, (0.0, ""))[1] != sha:
+            self._put[rel] = (self._world.loop.time(), sha)
 
     def _cancel(self, key: str, there: bool) -> None:
         job = next(job for job in JOBS if folder(job) + "_CANCEL" == key)
@@ -130,6 +141,7 @@ class Checks:
             raise Broken("a final summary is final", f"{job} {revision} {summary['state']}")
         if self._world.loop.time() - self._cancelled.get(job, self._world.loop.time()) > NOTICED:
             raise Broken("a cancelled job publishes nothing", f"{job} {revision}")
+        self._complete(job, summary)
         self._anew(job, summary)
         self._finals[job].append(revision)
         for key in self._world.bucket.keys(f"results/{job}/{revision}/"):
@@ -143,10 +155,25 @@ class Checks:
             if data is None or _sha(data) != file["sha256"]:
                 raise Broken("a summary names what is not there", f"{job} {file['key']}")
 
+    def _complete(self, job: str, summary: dict[str, Any]) -> None:
+        """A final revision is of all that was there when the job closed, as far as nothing but events went wrong."""
+        plan, there = self._world.plan, fates.folder_images(self._world, job)
+        if plan.store or plan.slow or plan.workers or plan.functions or self._world.clients.manifest(job) is not None:
+            return
+        members = {entry["rel"]: entry for entry in self._roll(job, summary)}
+        for rel in there:
+            at, sha = self._put[rel]
+            old = at < self._world.loop.time() - AT_ONCE
+            if old and (rel not in members or members[rel]["sha256"] not in ("", sha)):
+                raise Broken("a final revision is of all that was there", f"{job} {summary['revision']} {rel}")
+
+    def _roll(self, job: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
+        data = self._world.bucket.data(f"results/{job}/{summary['revision']}/members.jsonl") or b""
+        return [{"sha256": "", **json.loads(line)} for line in data.splitlines()]
+
     def _anew(self, job: str, summary: dict[str, Any]) -> None:
         """A new revision is of something new."""
-        roll = (self._world.bucket.data(f"results/{job}/{summary['revision']}/members.jsonl") or b"").splitlines()
-        lines = sorted(self._member(json.loads(line)) for line in roll)
+        lines = sorted(self._member(entry) for entry in self._roll(job, summary))
         manifest = self._world.clients.manifest(job) or {}
         said = {key: manifest.get(key) for key in ("sourceImages", "pipelineConfig")}
         recipe = summary["pins"]["compile"]["recipe"]

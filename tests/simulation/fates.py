@@ -43,10 +43,15 @@ def expected(world: Simulated, job: str) -> dict[str, Fate]:
     manifest = world.clients.manifest(job)
     if manifest:
         return dict(_listed(world, job, manifest, entry) for entry in manifest["sourceImages"])
+    return {rel: _fate(world, rel) for rel in folder_images(world, job)}
+
+
+def folder_images(world: Simulated, job: str) -> list[str]:
+    """The images in a job's folder."""
     rels = [key[9:] for key in world.bucket.keys(folder(job))]
     if job == "unsorted/unsorted":
         rels = [rel for rel in rels if "/" not in rel or rel.startswith("unsorted/")]
-    return {rel: _fate(world, rel) for rel in rels if _is_image(rel)}
+    return [rel for rel in rels if _is_image(rel)]
 
 
 def _is_image(rel: str) -> bool:

@@ -8,7 +8,7 @@ import logging
 from trapline import sweep
 from trapline.dispatcher import control_record, refusals
 from trapline.dispatcher.world import World
-from trapline.errors import StoreError
+from trapline.errors import KeyUnusable, StoreError
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
@@ -18,6 +18,7 @@ from trapline.store.base import Entry
 log = logging.getLogger("trapline.sweep")
 
 QUIET_STEP = 55.0  # seconds
+REFUSED_PAUSE = 30.0  # seconds until a job that the store refuses is looked at again
 
 
 async def full(world: World) -> None:
@@ -99,7 +100,8 @@ async def chart(world: World, name: str) -> None:
     desk.chart_wanted = False
     try:
         found, listing = await _look(world, job)
-        await _results(world, job, found)
+        if not await _results_known(world, job, found):
+            return
     except BaseException:
         desk.chart_wanted = True
         raise
@@ -202,6 +204,28 @@ async def _done(world: World, found: Chart, entry: Entry) -> None:
     if got is not None:
         folder = world.layout.rel_of_image(entry.key).removesuffix("_DONE")
         found.done = sweep.read_done(sweep.mark_of(got.entry), got.data[: 2**26], folder)
+
+
+async def _results_known(world: World, job: Job, found: Chart) -> bool:
+    """Read what there is of earlier revisions. False: the store refuses it, and the job says so."""
+    try:
+        await _results(world, job, found)
+    except (StoreError, KeyUnusable) as error:
+        if not await refusals.answers(world):
+            raise
+        refused(world, job.name, str(error))
+        world.desk(job.name).chart_wanted = True
+        return False
+    return True
+
+
+def refused(world: World, name: str, why: str) -> None:
+    """A job cannot go on while the store refuses what belongs to it; it is tried again at every look."""
+    job = world.ledger.jobs[name]
+    job.problem = f"The store refuses what the job needs: {why}"
+    job.seq += 1
+    world.desk(name).again["chart"] = world.now() + REFUSED_PAUSE
+    log.warning("event=job.refused job=%s why=%s", name, why)
 
 
 async def _results(world: World, job: Job, found: Chart) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from trapline.dispatcher import refusals
 from trapline.dispatcher.world import World
 from trapline.records import JobControl, load
 
@@ -15,7 +16,8 @@ async def save(world: World, name: str, update: dict[str, Any]) -> JobControl:
         before = desk.control or JobControl(job=name)
         control = before.model_copy(update=update)
         if control != desk.control or not desk.opened:
-            await world.store.put(world.layout.control_job(name), control.dump())
+            # Where this key is refused the job goes on; a restart knows less of it.
+            await refusals.put(world, world.layout.control_job(name), control.dump())
         # What else was set while it was written stays.
         desk.control = (desk.control or before).model_copy(update=update)
     return desk.control
@@ -24,7 +26,7 @@ async def save(world: World, name: str, update: dict[str, Any]) -> JobControl:
 async def unpin(world: World, name: str) -> None:
     """The job is to be pinned anew: written down before the request for it is deleted."""
     desk = world.desk(name)
-    got = (await world.store.gets([world.layout.control_job(name)]))[0]
+    got = (await refusals.gets(world, [world.layout.control_job(name)]))[0]
     desk.control = desk.control or (load(JobControl, got.data) if got else None)
     desk.opened = False
     if desk.control is not None and desk.control.pins:

@@ -42,7 +42,7 @@ async def carry_out(world: World, name: str) -> None:
 
 async def _carry_out(world: World, effect: Effect) -> None:
     if isinstance(effect, Bury):
-        await _bury(world, effect)
+        await _bury(world, effect, _aside(world, effect) if effect.aside else "")
     else:
         await world.store.delete([world.layout.dead_letter(effect.stage, effect.rel)])
 
@@ -55,10 +55,15 @@ async def _refused(world: World, name: str, effect: Effect) -> bool:
         return False
     del desk.refusals[effect]
     if isinstance(effect, Bury):
-        await _bury(world, effect, world.layout.quarantined(world.layout.dead_letter(effect.stage, effect.rel)))
+        await _bury(world, effect, _aside(world, effect))
     else:
         desk.undeletable.add(effect)  # a fresh record beats it
     return True
+
+
+def _aside(world: World, grave: Bury) -> str:
+    """Where a dead letter lies whose usual key the store refuses."""
+    return world.layout.quarantined(world.layout.dead_letter(grave.stage, grave.rel))
 
 
 async def _bury(world: World, grave: Bury, aside: str = "") -> None:

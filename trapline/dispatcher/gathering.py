@@ -7,7 +7,7 @@ import logging
 import re
 from typing import Any
 
-from trapline.dispatcher import charting, control_record, effects, opening, telling
+from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger import closing, marks
@@ -330,7 +330,10 @@ async def _publish(
     await world.store.put(layout.result(name, f"{revision}/summary.json"), summary.dump())
     if as_final and job.seq != began:
         return
-    await world.store.put(layout.summary(name), summary.dump())
+    if not await refusals.put(world, layout.summary(name), summary.dump()):
+        await world.store.delete([entry.key async for page in world.store.pages(summary.folder) for entry in page])
+        charting.refused(world, name, layout.summary(name))
+        return
     desk.summary, desk.untidy = summary, True
     job.compiled_seq = began
     if as_final:
@@ -412,9 +415,9 @@ async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
     """Convenience copies under stable names, where they are not those of this revision."""
     for file in files:
         copy = world.layout.result(name, file.name)
-        made, there = await world.store.gets([file.key, copy])
+        made, there = await refusals.gets(world, [file.key, copy])
         if made is not None and (there is None or there.data != made.data):
-            await world.store.put(copy, made.data, file.content_type)
+            await refusals.put(world, copy, made.data, file.content_type)
 
 
 async def _clear(world: World, name: str, new: Summary) -> None:
@@ -438,7 +441,7 @@ async def seen_and_forgotten(world: World, name: str) -> None:
         charting.reopen(world, name)  # the results are of something else than what is there
         return
     seen = Seen(job=name, listing=desk.whole, seal=job.seal, finished=True)
-    await world.store.put(world.layout.seen(name), seen.dump())
+    await refusals.put(world, world.layout.seen(name), seen.dump())
     if finished(world, name) and desk.chart_seq == job.seq:
         world.ledger.forget(name)
         world.desks.pop(name, None)

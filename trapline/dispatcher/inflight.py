@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from trapline.dispatcher import refusals
 from trapline.dispatcher.world import World
 from trapline.ledger.states import OWED, RUNNING
 from trapline.records import Inflight, InflightTask, Ticket, load
@@ -31,7 +32,7 @@ class InflightBook:
         """Read what an earlier engine left. Nothing there: it stopped in good order."""
         world = self._world
         self._began = world.now()
-        got = (await world.store.gets([world.layout.inflight]))[0]
+        got = (await refusals.gets(world, [world.layout.inflight]))[0]
         left = load(Inflight, got.data) if got else None
         if left is not None:
             self._unclean = left.unclean_stops + any(task.running for task in left.tasks)
@@ -67,7 +68,7 @@ class InflightBook:
         if self._at - self._began > GOOD_STRETCH:
             self._unclean = 0
         self._written = self._now()
-        await self._world.store.put(self._world.layout.inflight, self._written.dump())
+        await refusals.put(self._world, self._world.layout.inflight, self._written.dump())
 
     async def before(self, ticket: Ticket) -> None:
         """After a second unclean stop in a row the list is written before each ticket runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 
-from trapline.dispatcher import opening
+from trapline.dispatcher import opening, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.pipeline.load import Stage
@@ -31,7 +31,7 @@ async def notify(world: World, name: str, final: LastFinal) -> None:
         job.untold = []
         return
     revision = final.revision.removeprefix("r")
-    if any(await world.store.heads([world.layout.receipt(name, revision)])):
+    if any(await refusals.heads(world, [world.layout.receipt(name, revision)])):
         _done(world, name, final, "told")
         return
     ticket = _ticket(world, stage, name, final, revision)
@@ -83,7 +83,8 @@ async def _receipt(world: World, name: str, final: LastFinal, order: NotifyOrder
         detail=detail if isinstance(detail, dict) else {},
         at=world.clock.wall(),
     )
-    await world.store.put(world.layout.receipt(name, revision), receipt.dump())
+    # Where the receipt is refused the client was told all the same: once more after a restart, not again and again.
+    await refusals.put(world, world.layout.receipt(name, revision), receipt.dump())
     stage = world.pipeline.of_kind("notify")
     if stage is not None and tries:
         await world.store.delete([world.layout.dead_letter(stage.name, f"{name}/{revision}")])

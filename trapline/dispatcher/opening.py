@@ -7,7 +7,7 @@ import logging
 
 import yaml
 
-from trapline.dispatcher import charting, control_record, effects
+from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound
 from trapline.keys import fetched_name
@@ -53,7 +53,8 @@ async def open_job(world: World, name: str) -> None:
     desk, job = world.desk(name), world.ledger.job(name, world.now())
     layout = world.layout
     desk.since = world.now() if desk.since is None else desk.since
-    control, manifest = await world.store.gets([layout.control_job(name), layout.manifest(name)])
+    (control,) = await refusals.gets(world, [layout.control_job(name)])
+    (manifest,) = await world.store.gets([layout.manifest(name)])
     if desk.control is None:
         desk.control = (load(JobControl, control.data) if control else None) or JobControl(
             job=name, accepted_at=world.clock.wall()

@@ -37,6 +37,20 @@ async def heads(world: World, keys: Sequence[str]) -> list[Entry | None]:
     return await _each(world, keys, world.store.heads)
 
 
+async def put(world: World, key: str, data: bytes, content_type: str = "application/json") -> bool:
+    """Write an object. False: the store refuses this key, though it answers for others."""
+    for n in range(TRIES):
+        try:
+            await world.store.put(key, data, content_type)
+            return True
+        except (StoreError, KeyUnusable) as error:
+            if not await answers(world):
+                raise
+            log.warning("event=store.refused key=%r error=%s", key, error)
+        await asyncio.sleep(PAUSE * 2**n)
+    return False
+
+
 async def _each(
     world: World, keys: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[list[T | None]]]
 ) -> list[T | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from trapline.dispatcher import charting, control_record
+from trapline.dispatcher import charting, control_record, refusals
 from trapline.dispatcher.world import World
 from trapline.records import Request, load
 
@@ -17,12 +17,15 @@ async def answer(world: World) -> None:
     keys = [entry.key async for page in world.store.pages(prefix) for entry in page]
     if not keys:
         return
-    for got in await world.store.gets(keys):
-        request = load(Request, got.data) if got else None
+    for got in await refusals.gets(world, keys):
+        mark = (got.entry.key, got.entry.etag) if got else ("", "")
+        request = load(Request, got.data) if got and mark not in world.answered else None
         if request is not None:
             log.info("event=request action=%s job=%s", request.action, request.job)
             await _act(world, request)
+            world.answered.add(mark)  # one that cannot be deleted is answered once
     await world.store.delete(keys)
+    world.answered.clear()
 
 
 async def _act(world: World, request: Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from trapline.errors import CODES
 from trapline.keys import Layout
@@ -266,8 +267,9 @@ class Ledger:
         image = job.images.get(rel)
         if image is None or not tasks.refused_too_often(image, stage):
             return []
+        letter = image.states[stage] == FAILED
         put(job, image, stage, RUNNING)
-        return [self.grave(job, image, stage, "store_refused")]
+        return [replace(self.grave(job, image, stage, "store_refused"), aside=letter)]
 
     def deadline(self, name: str) -> tuple[list[str], list[Effect]]:
         """A job's deadline passed: (tickets to revoke, dead letters to write for what did not run)."""

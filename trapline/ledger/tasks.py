@@ -50,6 +50,7 @@ class Bury:
     message: str
     remedy: str
     attempts: int
+    aside: bool = False  # its usual key cannot be read
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,6 @@ def _passed(graph: Graph, job: Job, image: Image, stage: int, item: ItemOutcome,
         marks.passed(graph, job, image, stage, SKIPPED if item.result == "skipped" else DONE)
     if image.attempts:
         image.attempts.pop(stage, None)
-        image.attempts.pop(-1 - stage, None)
     if image.graves & 1 << stage:
         image.graves &= ~(1 << stage)
         return [Unbury(job.name, graph.names[stage], image.rel)]
