@@ -265,7 +265,9 @@ class Checks:
             return
         recipes = json.dumps({stage: pin["recipe"] for stage, pin in control["pins"].items()})
         before = self._pinned.get(job, (recipes, 0))
-        changes = before[1] + (before[0] not in (recipes, "{}"))
+        # Whoever did not hear that a first pin was written may pin once more, as long as nothing ran.
+        ran = bool(self._world.bucket.keys("detections/" + folder(job).removeprefix("incoming/")))
+        changes = before[1] + (ran and before[0] not in (recipes, "{}"))
         # What the engine read may be older than what is there: each cause allows for one change, whenever.
         causes = self._config[job] + sum(life.variant != 0 for life in self._world.plan.lives) * 2
         if changes > causes:

@@ -13,7 +13,7 @@ from tests.simulation.plan import draw
 from tests.simulation.story import Broken
 from tests.simulation.world import play
 from trapline import sweep
-from trapline.dispatcher import charting, effects, epoch, gathering, intake, opening
+from trapline.dispatcher import charting, effects, epoch, gathering, opening
 from trapline.ledger import arrivals, closing, ledger, tasks
 from trapline.ledger.states import RUNNING
 from trapline.pipeline import recipe
@@ -188,8 +188,12 @@ def _recipe_is_enough(right: Any) -> Any:
     return lambda record, recipe, held: record.recipe == recipe
 
 
-def _event_is_truth(right: Any) -> Any:
-    return lambda world, event, meaning, entry: right(world, event, meaning, entry if event.kind == "created" else None)
+def _seen_is_enough(right: Any) -> Any:
+    async def wrong(world: Any, name: str, digest: str) -> None:
+        if (await world.store.gets([world.layout.seen(name)]))[0] is None:
+            await right(world, name, digest)
+
+    return wrong
 
 
 def _keep_one(right: Any) -> Any:
@@ -262,7 +266,7 @@ BUGS = {
     "parents_of_other_bytes": Bug(
         "a parent's record need not be of the same bytes", images, "_agrees", _recipe_is_enough
     ),
-    "events_are_the_truth": Bug("what an event says is not looked up", intake, "_image", _event_is_truth),
+    "seen_is_enough": Bug("a sweep believes what was noted of a job", charting, "_open_if_unseen", _seen_is_enough),
     "clear_too_much": Bug("earlier revisions are cleared away", gathering, "_clear", _keep_one),
     "numbers_again": Bug("a revision's number is used again", gathering, "_next_number", _count_finals),
     "digest_of_names": Bug("a sweep compares names alone", sweep, "note_incoming", _names_alone),

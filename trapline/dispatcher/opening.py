@@ -53,7 +53,7 @@ async def open_job(world: World, name: str) -> None:
     desk, job = world.desk(name), world.ledger.job(name, world.now())
     layout = world.layout
     desk.since = world.now() if desk.since is None else desk.since
-    (control,) = await refusals.gets(world, [layout.control_job(name)])
+    (control,) = await refusals.gets(world, [layout.control_job(name)], refusals.SURE)
     (manifest,) = await world.store.gets([layout.manifest(name)])
     if desk.control is None:
         desk.control = (load(JobControl, control.data) if control else None) or JobControl(

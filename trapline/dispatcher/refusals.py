@@ -15,7 +15,8 @@ log = logging.getLogger("trapline.dispatcher")
 
 T = TypeVar("T")
 TRIES = 4  # of one key, before it is believed to be refused
-PAUSE = 0.5  # seconds between them, the first time
+SURE = 12  # … where to believe it wrongly would do more than run an image again
+PAUSE, LONGEST = 0.5, 4.0  # seconds between them, the first time and at most
 
 
 async def answers(world: World) -> bool:
@@ -27,14 +28,14 @@ async def answers(world: World) -> bool:
     return True
 
 
-async def gets(world: World, keys: Sequence[str]) -> list[Got | None]:
+async def gets(world: World, keys: Sequence[str], tries: int = TRIES) -> list[Got | None]:
     """Several objects; None for those that are not there, or that the store refuses."""
-    return await _each(world, keys, world.store.gets)
+    return await _each(world, keys, world.store.gets, tries)
 
 
 async def heads(world: World, keys: Sequence[str]) -> list[Entry | None]:
     """As `gets`, of what a HEAD tells."""
-    return await _each(world, keys, world.store.heads)
+    return await _each(world, keys, world.store.heads, TRIES)
 
 
 async def put(world: World, key: str, data: bytes, content_type: str = "application/json") -> bool:
@@ -47,28 +48,30 @@ async def put(world: World, key: str, data: bytes, content_type: str = "applicat
             if not await answers(world):
                 raise
             log.warning("event=store.refused key=%r error=%s", key, error)
-        await asyncio.sleep(PAUSE * 2**n)
+        await asyncio.sleep(min(LONGEST, PAUSE * 2**n))
     return False
 
 
 async def _each(
-    world: World, keys: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[list[T | None]]]
+    world: World, keys: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[list[T | None]]], tries: int
 ) -> list[T | None]:
     try:
         return await ask(keys)
     except (StoreError, KeyUnusable):
         if not await answers(world):
             raise
-    return [await _one(world, key, ask) for key in keys]
+    return [await _one(world, key, ask, tries) for key in keys]
 
 
-async def _one(world: World, key: str, ask: Callable[[Sequence[str]], Awaitable[list[T | None]]]) -> T | None:
-    for n in range(TRIES):
+async def _one(
+    world: World, key: str, ask: Callable[[Sequence[str]], Awaitable[list[T | None]]], tries: int
+) -> T | None:
+    for n in range(tries):
         try:
             return (await ask([key]))[0]
         except (StoreError, KeyUnusable) as error:
             if not await answers(world):
                 raise
             log.warning("event=store.refused key=%r error=%s", key, error)
-        await asyncio.sleep(PAUSE * 2**n)
+        await asyncio.sleep(min(LONGEST, PAUSE * 2**n))
     return None

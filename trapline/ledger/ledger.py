@@ -28,6 +28,7 @@ class Ledger:
         self.tracked = tracked
         self.jobs: dict[str, Job] = {}
         self.held: dict[str, Held] = {}
+        self._revoked: dict[str, Held] = {}  # nobody waits for their outcomes; what they wrote is there all the same
         self._run = run
         self._tickets = 0
         self._turns: dict[str, int] = {}  # job → images handed out when it had its last turn
@@ -123,10 +124,14 @@ class Ledger:
         job.seq += 1
         if not cancelled:
             return []
+        tickets = self._revoke(name)
+        arrivals.cancelled_work(self.graph, job)
+        return tickets
+
+    def _revoke(self, name: str) -> list[str]:
         tickets = [ticket for ticket, held in self.held.items() if held.job == name]
         for ticket in tickets:
-            del self.held[ticket]
-        arrivals.cancelled_work(self.graph, job)
+            self._revoked[ticket] = self.held.pop(ticket)
         return tickets
 
     def forget(self, name: str) -> None:
@@ -231,9 +236,14 @@ class Ledger:
 
     def finish(self, outcome: Outcome, now: float) -> list[Effect]:
         """Take in what became of a ticket; returns the dead letters to write and to delete."""
-        held = self.held.pop(outcome.ticket, None)
+        revoked = self._revoked.pop(outcome.ticket, None)
+        held = self.held.pop(outcome.ticket, None) or revoked
         job = self.jobs.get(held.job) if held else None
         if held is None or job is None:
+            return []
+        if revoked is not None:
+            for one in outcome.items:
+                tasks.overwrote(self.graph, job, held, one)
             return []
         if outcome.died:
             return tasks.died(self.graph, self.policy, job, held, outcome.died, now)
@@ -275,9 +285,7 @@ class Ledger:
         """A job's deadline passed: (tickets to revoke, dead letters to write for what did not run)."""
         job = self.jobs[name]
         job.deadline_passed = True
-        tickets = [ticket for ticket, held in self.held.items() if held.job == name]
-        for ticket in tickets:
-            del self.held[ticket]
+        tickets = self._revoke(name)
         return tickets, [self._late(job, image, stage) for image, stage in self._open(job)]
 
     def overdue(self, name: str) -> list[Bury]:

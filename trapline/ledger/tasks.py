@@ -144,7 +144,7 @@ def settle(
 ) -> list[Effect]:
     """Take in what became of one item."""
     if not _current(job, held, item.rel, held.rels.get(item.rel, -1)):
-        _overwrote(graph, job, held, item)
+        overwrote(graph, job, held, item)
         return []
     image = job.images[item.rel]
     if item.result in ("done", "skipped"):
@@ -172,7 +172,7 @@ def settle(
     return []
 
 
-def _overwrote(graph: Graph, job: Job, held: Held, item: ItemOutcome) -> None:
+def overwrote(graph: Graph, job: Job, held: Held, item: ItemOutcome) -> None:
     """What nobody waited for was committed after all, perhaps over something newer: it is read again."""
     image = job.images.get(item.rel)
     committed = item.result in ("done", "skipped") and held.stage != graph.fetch
