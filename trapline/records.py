@@ -371,6 +371,7 @@ class InflightTask(Frozen):
     job: str
     rel: str
     attempts: int
+    etag: str = ""  # of the bytes that were tried: other bytes begin anew
     running: bool = False  # False: it waits for its next try
     alone: bool = False  # nothing else ran in the whole engine
 

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import fates
+from tests.simulation import fates, said
 from tests.simulation.clients import folder
 from tests.simulation.plan import JOBS
 from tests.simulation.story import Broken
@@ -39,6 +39,11 @@ class Checks:
         self._pinned: dict[str, tuple[str, int]] = {}  # job → (recipes, how often they changed)
         self._touched = dict.fromkeys(JOBS, 0.0)  # job that may be open → when somebody did something to it
         self._cancelled: dict[str, float] = {}  # job → since when a `_CANCEL` is there
+        self._came: dict[tuple[str, str], float] = {}  # (rel, etag) → when a client put it there
+        self._done_or_listed: set[str] = set()  # jobs that ever had a `_DONE` or a manifest
+        self._current: list[tuple[float, str]] = []  # (since when, which model version) is in force
+        self._asked_anew: dict[str, float] = {}  # job → when it was last asked to be reprocessed
+        self._webhooks: dict[str, tuple[str, str]] = {}
         self.broken: Broken | None = None  # the first promise that did not hold
 
     # -- at every step
@@ -69,6 +74,17 @@ class Checks:
     def _outside(self, who: str, key: str, data: bytes | None) -> None:
         touched = [job for job in JOBS if job in key or job == JOBS[-1] or "requests/" in key]
         self._touched.update(dict.fromkeys(touched, self._world.loop.time()))
+        now = self._world.loop.time()
+        if key.endswith("/_DONE") or key.startswith("jobs/"):
+            self._done_or_listed.update(job for job in JOBS if key in (folder(job) + "_DONE", f"jobs/{job}.json"))
+        if key.endswith("/current") and data is not None:
+            self._current.append((now, data.decode()))
+        if key.startswith("control/requests/") and data is not None and who == "client":
+            request = json.loads(data)
+            if request["action"] == "reprocess":
+                self._asked_anew[request["job"]] = now
+        if key.startswith("incoming/") and data is not None:
+            self._came[key[9:], self._world.bucket.head(key).etag] = now
         if key.endswith("/_CANCEL"):
             self._cancel(key, data is not None)
         elif key.startswith("incoming/"):
@@ -96,12 +112,15 @@ class Checks:
 
     def _inside(self, key: str, data: bytes | None) -> None:
         prefix, _, rest = key.partition("/")
+        if data is not None and b"token-" in data:
+            raise Broken("a client's token stays in its manifest", key)
         if prefix == "results":
             self._result(key, rest, data)
         elif data is None:
             return
         elif prefix in ("detections", "classifications"):
             self._record(rest.removesuffix(".json"), json.loads(data))
+            self._produced(rest, json.loads(data))
         elif prefix == "failed":
             self._dead_letter(key, json.loads(data))
         elif prefix == "status" and key.endswith(".json"):
@@ -125,7 +144,7 @@ class Checks:
 
     def _kept(self, job: str) -> set[str]:
         """The revisions that the job's summary names."""
-        summary = self._json(f"results/{job}/summary.json") or {}
+        summary = self.json(f"results/{job}/summary.json") or {}
         return {summary.get("revision", ""), *(final["revision"] for final in summary.get("finals", ()))}
 
     def _summary(self, job: str, summary: dict[str, Any]) -> None:
@@ -143,10 +162,37 @@ class Checks:
             raise Broken("a cancelled job publishes nothing", f"{job} {revision}")
         self._complete(job, summary)
         self._anew(job, summary)
+        self._settled_first(job, summary)
+        self._holds_all(job, summary)
+        if len(summary["finals"]) > self._world.plan.keep:
+            raise Broken("old revisions are let go", f"{job} names {len(summary['finals'])}")
         self._finals[job].append(revision)
         for key in self._world.bucket.keys(f"results/{job}/{revision}/"):
             self._named[key] = _sha(self._world.bucket.data(key) or b"")
         self._counts(job, summary)
+
+    def _holds_all(self, job: str, summary: dict[str, Any]) -> None:
+        """A final revision holds every image that had been there for a while."""
+        roll = (self._world.bucket.data(f"results/{job}/{summary['revision']}/members.jsonl") or b"").splitlines()
+        held, now = {json.loads(line)["rel"] for line in roll}, self._world.loop.time()
+        for rel in fates.expected(self._world, job).keys() - held:
+            entry = self._json_entry(f"incoming/{rel}")
+            if entry and now - self._came.get((rel, entry.etag), now) > NOTICED:
+                raise Broken("a final revision holds every image", f"{job} {summary['revision']} lacks {rel}")
+
+    def _json_entry(self, key: str) -> Any:
+        return self._world.bucket.head(key) if self._world.bucket.data(key) is not None else None
+
+    def _settled_first(self, job: str, summary: dict[str, Any]) -> None:
+        """Without a `_DONE`, a job closes only when nothing came for as long as it has to settle."""
+        plan, bucket = self._world.plan, self._world.bucket
+        if self._finals[job] or plan.etags != "unique" or job in self._done_or_listed:
+            return
+        for line in (bucket.data(f"results/{job}/{summary['revision']}/members.jsonl") or b"").splitlines():
+            entry = json.loads(line)
+            since = self._world.loop.time() - self._came.get((entry["rel"], entry.get("etag", "")), -1e9)
+            if since < 60.0:
+                raise Broken("a job settles before it closes", f"{job} {entry['rel']} came {since:.1f} s before")
 
     def _whole(self, job: str, summary: dict[str, Any]) -> None:
         """Whatever a summary names is there, as it says."""
@@ -160,20 +206,20 @@ class Checks:
         plan, there = self._world.plan, fates.folder_images(self._world, job)
         if plan.store or plan.slow or plan.workers or plan.functions or self._world.clients.manifest(job) is not None:
             return
-        members = {entry["rel"]: entry for entry in self._roll(job, summary)}
+        members = {entry["rel"]: entry for entry in self.roll(job, summary)}
         for rel in there:
             at, sha = self._put[rel]
             old = at < self._world.loop.time() - AT_ONCE
             if old and (rel not in members or members[rel]["sha256"] not in ("", sha)):
                 raise Broken("a final revision is of all that was there", f"{job} {summary['revision']} {rel}")
 
-    def _roll(self, job: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    def roll(self, job: str, summary: dict[str, Any]) -> list[dict[str, Any]]:
         data = self._world.bucket.data(f"results/{job}/{summary['revision']}/members.jsonl") or b""
         return [{"sha256": "", **json.loads(line)} for line in data.splitlines()]
 
     def _anew(self, job: str, summary: dict[str, Any]) -> None:
         """A new revision is of something new."""
-        lines = sorted(self._member(entry) for entry in self._roll(job, summary))
+        lines = sorted(self._member(entry) for entry in self.roll(job, summary))
         manifest = self._world.clients.manifest(job) or {}
         said = {key: manifest.get(key) for key in ("sourceImages", "pipelineConfig")}
         recipe = summary["pins"]["compile"]["recipe"]
@@ -228,9 +274,28 @@ class Checks:
         if record["stage"] not in record["stages"] or "detect" not in record["stages"]:
             raise Broken("a record holds what earlier stages knew", f"{rel} {list(record['stages'])}")
 
+    def _produced(self, rel: str, record: dict[str, Any]) -> None:
+        """A record says truly what made it, and of what it is the outcome."""
+        by, known, stage = record["produced_by"], record["known"], record["stage"]
+        if by["function"] != stage or by["version"] not in ("1.0.0", "2.0.0") or not 1 <= record["attempts"] <= 4:
+            raise Broken("a record says what made it", f"{rel} {by} {record['attempts']}")
+        if stage == "detect":
+            return
+        shown = [d for d in known.get("detections", ()) if d["label"] == "insect"]
+        if (record["outcome"] == "skipped") != (not shown):
+            raise Broken("what `when` leaves out is skipped, nothing else", f"{rel} {record['outcome']} {known}")
+        named = {c["model"] for d in known.get("detections", ()) for c in d.get("classifications", ())}
+        model = by["model"] or {}
+        if named - {model.get("version")} or model.get("sha256") != _sha(str(model.get("version")).encode()):
+            raise Broken("a record says what made it", f"{rel} {by} {named}")
+        if any(("classifications" in d) != (d["label"] == "insect") for d in known.get("detections", ())):
+            raise Broken("a function sees what `when` lets through", f"{rel} {known}")
+
     def _dead_letter(self, key: str, letter: dict[str, Any]) -> None:
         if letter["code"] not in CODES or not letter["message"] or not letter.get("remedy"):
             raise Broken("a dead letter has a code, a message and a remedy", f"{key} {letter}")
+        if letter["attempts"] > {"fetch": 3, "notify": 5}.get(letter["stage"], 4):
+            raise Broken("nothing is tried more often than is said", f"{key} {letter['attempts']}")
 
     def _status(self, job: str, status: dict[str, Any]) -> None:
         images = status["images"]
@@ -244,7 +309,7 @@ class Checks:
         if status["closed"] and not rivals and self._world.loop.time() - self._touched.get(job, 0.0) > NOTICED:
             self._touched.pop(job, None)
         if status["closed"] and images["total"]:
-            summary = self._json(f"results/{job}/summary.json") or {}
+            summary = self.json(f"results/{job}/summary.json") or {}
             if not summary.get("finals"):
                 raise Broken("a closed job has results", f"{job} {status['revision']}")
         if status["closed"] and status["state"] == "SUCCEEDED" and (images["failed"] or images["open"]):
@@ -257,6 +322,9 @@ class Checks:
         told = [told for told in self._world.told if told[:2] == (job, f"r{revision}")]
         if receipt["outcome"] != "overtaken" and not told:
             raise Broken("a receipt proves that somebody was told", f"{job} {revision}")
+        for one in self._world.told:
+            if self._webhooks.setdefault(one[2], one[:2]) != one[:2]:
+                raise Broken("two revisions' clients can tell them apart", f"{one} {self._webhooks[one[2]]}")
         if len({webhook for *_, webhook in told}) > 1:
             raise Broken("a revision's client can drop repeats", f"{job} {told}")
 
@@ -269,7 +337,8 @@ class Checks:
         ran = bool(self._world.bucket.keys("detections/" + folder(job).removeprefix("incoming/")))
         changes = before[1] + (ran and before[0] not in (recipes, "{}"))
         # What the engine read may be older than what is there: each cause allows for one change, whenever.
-        causes = self._config[job] + sum(life.variant != 0 for life in self._world.plan.lives) * 2
+        lives = self._world.plan.lives
+        causes = self._config[job] + sum(2 * (life.variant != 0) + 4 * life.rivals for life in lives)
         if changes > causes:
             raise Broken("a running job keeps its recipes", job)
         self._pinned[job] = (recipes, changes)
@@ -325,7 +394,7 @@ class Checks:
 
     def _job(self, job: str) -> None:
         expected = fates.expected(self._world, job)
-        summary, status = self._json(f"results/{job}/summary.json"), self._json(f"status/{job}.json")
+        summary, status = self.json(f"results/{job}/summary.json"), self.json(f"status/{job}.json")
         if not expected and summary is None:
             return
         if summary is None or not summary["final"] or status is None or not status["closed"]:
@@ -337,6 +406,8 @@ class Checks:
                 raise Broken("every job is compiled", f"{job} {summary['results']}")
         else:
             self._lines(job, expected, lines)
+            said.check(self._world, job, summary, status, lines)
+        self._pins(job, summary)
         self._told(job, summary)
         if status["revision"] != summary["revision"] or status["state"] != summary["state"]:
             raise Broken(
@@ -345,7 +416,7 @@ class Checks:
             )
 
     def _lines(self, job: str, expected: dict[str, fates.Fate], lines: list[dict[str, Any]]) -> None:
-        gone = {line["rel"] for line in lines if self._is_gone(line["rel"])} - expected.keys()
+        gone = {line["rel"] for line in lines if self.is_gone(line["rel"])} - expected.keys()
         found = Counter(line["rel"] for line in lines if line["rel"] not in gone)
         if found != Counter(expected.keys()):
             raise Broken(
@@ -355,16 +426,30 @@ class Checks:
             rel = line["rel"]
             if rel in gone:
                 continue  # it keeps what it has
-            expected[rel].check(rel, line)
+            if line["state"] == "failed" or not self.is_gone(rel):  # what is kept is of bytes that were there
+                expected[rel].check(rel, line)
             if line["state"] != "failed":
-                record = self._json(f"classifications/{rel}.json")
+                record = self.json(f"classifications/{rel}.json")
                 if record is None or record["source"]["sha256"] != line["sha256"]:
                     raise Broken("the record is of the bytes that are there", rel)
                 for stage in ("fetch", "detect", "classify"):
                     if self._world.bucket.data(f"failed/{stage}/{rel}.json") is not None:
                         raise Broken("what is done has no dead letter", f"{stage} {rel}")
 
-    def _is_gone(self, rel: str) -> bool:
+    def _pins(self, job: str, summary: dict[str, Any]) -> None:
+        """The newest revision was made as its manifest, and whoever asked for it anew, wished."""
+        pins, manifest = summary["pins"], self._world.clients.manifest(job) or {}
+        stages = (manifest.get("pipelineConfig") or {}).get("stages", [{}])
+        wished = stages[0].get("parameters", {}).get("mark", "plain")
+        if pins["detect"]["parameters"]["mark"] != wished:
+            raise Broken("a manifest's wishes are followed", f"{job} {pins['detect']['parameters']} {wished}")
+        version, asked = pins["classify"]["model"]["version"], self._asked_anew.get(job)
+        ends = [at for at, _ in self._current[1:]] + [float("inf")]
+        possible = {v for (_, v), end in zip(self._current, ends, strict=True) if asked is None or end > asked}
+        if version not in possible:
+            raise Broken("a job that is reprocessed gets the model in force", f"{job} {version} {possible}")
+
+    def is_gone(self, rel: str) -> bool:
         """Whether an image was there, and its bytes were deleted."""
         return rel in self.history and self._world.bucket.data(f"incoming/{rel}") is None
 
@@ -378,7 +463,7 @@ class Checks:
                 f"{job}: {sorted(finals)}, receipts {sorted(receipts)}, dead letters {sorted(dead)}",
             )
         newest = summary["revision"].removeprefix("r")
-        receipt = self._json(f"receipts/{job}/{newest}.json")
+        receipt = self.json(f"receipts/{job}/{newest}.json")
         if receipt is not None and receipt["outcome"] == "overtaken":
             raise Broken("the newest revision is told itself", f"{job} {newest}")
 
@@ -411,7 +496,7 @@ class Checks:
         data = self._world.bucket.data(file["key"]) if file else None
         return [json.loads(line) for line in data.splitlines()] if data is not None else None
 
-    def _json(self, key: str) -> Any:
+    def json(self, key: str) -> Any:
         data = self._world.bucket.data(key)
         try:
             return json.loads(data) if data is not None else None

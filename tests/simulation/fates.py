@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,5 +119,8 @@ def ran_once(world: Simulated) -> None:
         twice = [
             asked for asked, times in world.asked.items() if times > 1 and len(world.checks.history[asked[1]]) == 1
         ]
+        told = [one for one, times in Counter(world.told).items() if times > 1]
+        if told:
+            raise Broken("nobody is told twice", f"{told}")
         if twice:
             raise Broken("nothing runs twice", f"{twice}")

@@ -188,8 +188,8 @@ class Simulated:
                 )
                 engine.world.alone = not any(life.rivals for life in self.plan.lives)
                 engine.dispatcher = Dispatcher(engine.world)
-            except SurroundingsError as overtaken:
-                self.story.add(f"engine {engine.number}", f"stops: {overtaken.message}")
+            except SurroundingsError:
+                self.story.add(f"engine {engine.number}", "stops: another engine took over")
                 engine.dead = True
                 engine.executor.kill()
                 return

@@ -361,9 +361,9 @@ def test_what_may_kill_runs_after_healthy_work(book: Book) -> None:
 
 
 def test_attempts_and_suspicion_survive_a_crash_of_the_engine(book: Book) -> None:
-    book.ledger.recall("detect", f"{JOB}/tried.jpg", 2, suspect=False, doomed=False)
-    book.ledger.recall("detect", f"{JOB}/suspect.jpg", 0, suspect=True, doomed=False)
-    book.ledger.recall("detect", f"{JOB}/doomed.jpg", 1, suspect=False, doomed=True)
+    book.ledger.recall("detect", f"{JOB}/tried.jpg", "e1", 2, suspect=False, doomed=False)
+    book.ledger.recall("detect", f"{JOB}/suspect.jpg", "e1", 0, suspect=True, doomed=False)
+    book.ledger.recall("detect", f"{JOB}/doomed.jpg", "e1", 1, suspect=False, doomed=True)
     book.arrive("tried.jpg", "suspect.jpg", "doomed.jpg", "new.jpg")
     assert book.take() == ["detect", "tried.jpg", "new.jpg"]
     assert [item.attempt for item in book.taken[-1].items] == [3, 1]

@@ -5,6 +5,10 @@ Nothing is decided here about images or jobs.
 
 from __future__ import annotations
 
+import sys
+
+sys.setrecursionlimit(5_000)  # `os.walk` recurses in Python 3.11; a path of 4,096 bytes is 2,048 folders deep
+
 
 def main() -> None:
     """The console script."""

@@ -275,10 +275,16 @@ def _trigger_module(project: Path, name: str) -> Any:
 
 def refuse_linked_folders(buckets: Path) -> None:
     """Raise where a folder of a bucket is a symbolic link: over S3 it would lead out of the data folder."""
-    for folder, names, _ in os.walk(buckets):
-        for name in names:
-            path = Path(folder, name)
-            if path.is_symlink():
+    left = [buckets]
+    while left:  # `os.walk` recurses in Python 3.11: a thousand nested folders would end it
+        try:
+            items = list(os.scandir(left.pop()))
+        except OSError:
+            continue  # gone since, or deeper than a path can say
+        left += [Path(item.path) for item in items if item.is_dir(follow_symlinks=False)]
+        for item in items:
+            path = Path(item.path)
+            if item.is_symlink() and item.is_dir():
                 raise SurroundingsError(
                     f"{path} is a symbolic link to a folder; it would lead clients out of the bucket.",
                     remedy="Copy the files themselves, and remove the link.",

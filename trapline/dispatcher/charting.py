@@ -18,7 +18,7 @@ from trapline.store.base import Entry
 log = logging.getLogger("trapline.sweep")
 
 QUIET_STEP = 55.0  # seconds
-REFUSED_PAUSE = 30.0  # seconds until a job that the store refuses is looked at again
+REFUSED_PAUSE, LONGEST_REFUSED = 30.0, 3600.0  # seconds until a job that the store refuses is looked at again
 
 
 async def full(world: World) -> None:
@@ -41,7 +41,7 @@ async def _open_if_unseen(world: World, name: str, digest: str) -> None:
     if name in world.ledger.jobs:
         world.desk(name).chart_wanted = True
         return
-    got = (await world.store.gets([world.layout.seen(name)]))[0]
+    got = (await refusals.gets(world, [world.layout.seen(name)]))[0]
     seen = load(Seen, got.data) if got else None
     if seen is None or not seen.finished or seen.listing != digest:
         world.ledger.job(name, world.now())
@@ -52,7 +52,12 @@ async def _refuse_unfit(world: World, name: str) -> bool:
     why = world.unfit(name)
     if why and name not in world.refused:
         key = world.layout.image(f"{name}/")
-        await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
+        try:
+            await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
+        except (StoreError, KeyUnusable) as error:
+            if not await refusals.answers(world):
+                raise
+            log.warning("event=quarantine.not_written key=%r error=%s", key, error)
         world.refused.add(name)
         log.warning("event=job.unfit job=%r why=%s", name, why)
     return bool(why)
@@ -75,7 +80,7 @@ async def names(world: World) -> None:
     found |= set(await _folders(world, world.layout.prefix("incoming"), world.layout.depth))
     unknown = [name for name in sorted(found) if name not in world.ledger.jobs]
     known = [name for name in unknown if not await _refuse_unfit(world, name)]
-    seen = await world.store.gets([world.layout.seen(name) for name in known])
+    seen = await refusals.gets(world, [world.layout.seen(name) for name in known])
     for name, got in zip(known, seen, strict=True):
         if got is None:
             world.ledger.job(name, world.now())
@@ -118,7 +123,7 @@ async def chart(world: World, name: str) -> None:
         job.quiet_before, job.last_arrival = desk.control.quiet_seconds, world.now()
     await _remember_quiet(world, job)
     if job.problem or listing.manifest != desk.manifest_etag:
-        desk.opened = False
+        desk.reopen()
     if found.unsettled:
         # Its writer may be done in a moment; a large job is not looked through for each of them.
         desk.again["chart"] = world.now() + min(5.0, 0.2 + len(job.images) / 2000)
@@ -159,7 +164,7 @@ async def _look(world: World, job: Job) -> tuple[Chart, sweep.JobListing]:
         for entries in await _places(world, prefix, name):
             sweep.dead_letters(found, listing, stage, entries, prefix)
     await _of_the_job(world, name, listing)
-    (manifest,) = await world.store.heads([layout.manifest(name)])
+    (manifest,) = await refusals.heads(world, [layout.manifest(name)])
     listing.manifest = manifest.etag if manifest else ""
     if listing.done:
         await _done(world, found, listing.done)
@@ -178,7 +183,7 @@ async def _newer_models(world: World, name: str) -> None:
 async def _of_the_job(world: World, name: str, listing: sweep.JobListing) -> None:
     """The dead letters of `compile` and `notify` count in the digest: deleting one is a retry."""
     layout = world.layout
-    entries = await world.store.heads([layout.dead_letter(layout.gather, name)]) if layout.gather else []
+    entries = await refusals.heads(world, [layout.dead_letter(layout.gather, name)]) if layout.gather else []
     if layout.notify:
         prefix = layout.dead_letter(layout.notify, name + "/").removesuffix(".json")
         entries += [entry async for page in world.store.pages(prefix) for entry in page]
@@ -200,7 +205,7 @@ async def _places(world: World, prefix: str, name: str) -> list[list[Entry]]:
 
 
 async def _done(world: World, found: Chart, entry: Entry) -> None:
-    got = (await world.store.gets([entry.key]))[0]
+    got = (await refusals.gets(world, [entry.key]))[0]
     if got is not None:
         folder = world.layout.rel_of_image(entry.key).removesuffix("_DONE")
         found.done = sweep.read_done(sweep.mark_of(got.entry), got.data[: 2**26], folder)
@@ -211,7 +216,7 @@ async def _results_known(world: World, job: Job, found: Chart) -> bool:
     try:
         await _results(world, job, found)
     except (StoreError, KeyUnusable) as error:
-        if not await refusals.answers(world):
+        if not await refusals.believed(world, job.name, "chart"):
             raise
         refused(world, job.name, str(error))
         world.desk(job.name).chart_wanted = True
@@ -224,7 +229,9 @@ def refused(world: World, name: str, why: str) -> None:
     job = world.ledger.jobs[name]
     job.problem = f"The store refuses what the job needs: {why}"
     job.seq += 1
-    world.desk(name).again["chart"] = world.now() + REFUSED_PAUSE
+    desk = world.desk(name)
+    desk.again["chart"] = world.now() + min(LONGEST_REFUSED, REFUSED_PAUSE * 2.0**desk.times_refused)
+    desk.times_refused = min(desk.times_refused + 1, 20)
     log.warning("event=job.refused job=%s why=%s", name, why)
 
 
@@ -293,7 +300,7 @@ async def _quarantine(world: World, name: str, found: Chart) -> None:
         if key not in desk.quarantined:
             try:
                 await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
-            except StoreError as error:
+            except (StoreError, KeyUnusable) as error:
                 log.warning("event=quarantine.not_written key=%r error=%s", key, error)
                 continue  # the next look tries again; nothing else waits for it
             desk.quarantined.add(key)

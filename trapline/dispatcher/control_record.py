@@ -9,15 +9,19 @@ from trapline.dispatcher.world import World
 from trapline.records import JobControl, load
 
 
-async def save(world: World, name: str, update: dict[str, Any]) -> JobControl:
-    """Change a job's control record, and write it where that changes it. One write at a time: none is lost."""
+async def save(world: World, name: str, update: dict[str, Any], *, written: bool = False) -> JobControl:
+    """Change a job's control record, and write it where that changes it. One write at a time: none is lost.
+
+    `written`: raise rather than go on with what only this engine knows.
+    """
     desk = world.desk(name)
     async with desk.saving:
         before = desk.control or JobControl(job=name)
         control = before.model_copy(update=update)
         if control != desk.control or not desk.opened:
+            key = world.layout.control_job(name)
             # Where this key is refused the job goes on; a restart knows less of it.
-            await refusals.put(world, world.layout.control_job(name), control.dump())
+            await (world.store.put(key, control.dump()) if written else refusals.put(world, key, control.dump()))
         # What else was set while it was written stays.
         desk.control = (desk.control or before).model_copy(update=update)
     return desk.control
@@ -28,6 +32,6 @@ async def unpin(world: World, name: str) -> None:
     desk = world.desk(name)
     got = (await refusals.gets(world, [world.layout.control_job(name)], refusals.SURE))[0]
     desk.control = desk.control or (load(JobControl, got.data) if got else None)
-    desk.opened = False
     if desk.control is not None and desk.control.pins:
-        await save(world, name, {"pins": {}})
+        await save(world, name, {"pins": {}}, written=True)
+    desk.reopen()

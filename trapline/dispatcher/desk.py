@@ -16,6 +16,7 @@ class Desk:
 
     rests_until: float = 0.0  # the engine itself failed over this job
     since: float | None = None  # when the job was opened
+    stale: bool = False  # what is being read of it for that is no longer all
     opened: bool = False  # its control record, manifest and pins are known
     control: JobControl | None = None
     saving: asyncio.Lock = field(default_factory=asyncio.Lock)  # while the control record is being written
@@ -34,6 +35,8 @@ class Desk:
     summary: Summary | None = None
     untidy: bool = False  # copies and leftovers of the newest results are still to be seen to
     gather_tries: int = 0
+    times_refused: int = 0  # … in a row
+    refused_n: int = 0  # a revision's number under which the store took no file
     gather_at: float = 0.0  # not before
     live_at: float = 0.0  # provisional results: not before
     notify_tries: dict[str, int] = field(default_factory=dict)
@@ -50,3 +53,7 @@ class Desk:
     quarantined: set[str] = field(default_factory=set)  # keys noted as unusable
     again: dict[str, float] = field(default_factory=dict)  # what failed for a passing reason → not before
     failures: dict[str, int] = field(default_factory=dict)  # … and how often in a row
+
+    def reopen(self) -> None:
+        """Read the control record, manifest and pins (again), whatever is being read of them now."""
+        self.opened, self.stale = False, True

@@ -16,7 +16,7 @@ from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.epoch import Epoch
 from trapline.dispatcher.inflight import InflightBook
 from trapline.dispatcher.world import World
-from trapline.errors import StoreError, SurroundingsError
+from trapline.errors import KeyUnusable, StoreError, SurroundingsError
 from trapline.events import ObjectEvent
 from trapline.ledger import closing
 from trapline.ledger.states import Job
@@ -28,7 +28,7 @@ FORGET_AFTER = 1.0  # seconds a finished job stays in memory
 REQUESTS_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 30.0  # seconds between tries against a store that does not answer
 STEPPING_BACK = 15.0  # seconds: more than an engine that is overtaken takes to see it, and to end what it began
-LONGEST_OF = {"gather": 120.0}  # … of what leaves files behind at every try
+LONGEST_OF = {"gather": 120.0, "tidy": 120.0}  # … of what leaves files behind at every try
 
 
 class Dispatcher:
@@ -49,6 +49,7 @@ class Dispatcher:
         self._inflight = InflightBook(world)
         self._epoch = Epoch(world)
         self._overtaken: SurroundingsError | None = None
+        world.busy_with = lambda job, but: any(name == job and kind != but for name, kind in self._running)
 
     def notice(self, event: ObjectEvent) -> None:
         """A trigger saw something. Call it on the loop's thread."""
@@ -234,7 +235,9 @@ class Dispatcher:
         if now < world.gathers_from:
             wake.append(world.gathers_from)
             return
-        if desk.untidy and self._start(name, "gather", lambda: gathering.tidy(world, name)):
+        if desk.untidy and (name, "gather") not in self._running:
+            self._start(name, "tidy", lambda: gathering.tidy(world, name))
+        if (name, "tidy") in self._running:
             return
         if job.closed or job.gathering or job.cancelled:
             return
@@ -338,7 +341,7 @@ class Dispatcher:
         try:
             await work()
             self._clear_failures(job, kind)
-        except (StoreError, SurroundingsError) as error:
+        except (StoreError, SurroundingsError, KeyUnusable) as error:
             self._try_later(job, kind, error)
         except asyncio.CancelledError:
             raise

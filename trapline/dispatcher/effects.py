@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from trapline.dispatcher import refusals
 from trapline.dispatcher.world import World
-from trapline.errors import KeyUnusable, NotFound, StoreError, StoreUnavailable
+from trapline.errors import KeyUnusable, StoreError, StoreUnavailable
 from trapline.ledger.states import Job
 from trapline.ledger.tasks import Bury, Effect
 from trapline.records import DeadLetter, Received, Source
@@ -93,14 +93,7 @@ async def _source(world: World, job: Job, rel: str) -> Source:
     image = job.images[rel]
     key = world.layout.image(rel)
     if not image.sha256 and image.size > 0:
-        try:
-            got = await world.store.get(key)
-        except NotFound:
-            return Source(key=key)
-        except (StoreError, KeyUnusable):
-            if not await refusals.answers(world):
-                raise
-            return Source(key=key, etag=image.etag, size=image.size)
-        if got.entry.etag == image.etag:
+        got = (await refusals.gets(world, [key]))[0]
+        if got is not None and got.entry.etag == image.etag:
             image.sha256 = hashlib.sha256(got.data).hexdigest()
     return Source(key=key, etag=image.etag, size=image.size, sha256=image.sha256)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from typing import Any
 
+from trapline.dispatcher import refusals
 from trapline.dispatcher.world import World
-from trapline.errors import Conflict, SurroundingsError
+from trapline.errors import Conflict, KeyUnusable, StoreError, SurroundingsError
 from trapline.store.base import Got
+
+log = logging.getLogger("trapline.dispatcher")
 
 
 class Epoch:
@@ -32,12 +36,18 @@ class Epoch:
                 continue
             self._mine = last + 1
         old = [self._world.layout.epoch(n) for n in await self._all() if n < self._mine]
-        await self._world.store.delete(old)
+        for key in old:
+            try:
+                await self._world.store.delete([key])
+            except (StoreError, KeyUnusable) as error:
+                if not await refusals.answers(self._world):
+                    raise
+                log.warning("event=epoch.not_deleted key=%r error=%s", key, error)  # a lower number decides nothing
 
     async def check(self) -> None:
         """Raise `SurroundingsError` when a later engine took over."""
         later = max(await self._all(), default=0)
-        got = (await self._world.store.gets([self._world.layout.epoch(max(later, self._mine))]))[0]
+        got = (await refusals.gets(self._world, [self._world.layout.epoch(max(later, self._mine))]))[0]
         who = _who(got)
         # Where conditional writes do not hold, two may have taken the same number: the last to write it has it.
         if later <= self._mine and who.get("run", self._run) == self._run:

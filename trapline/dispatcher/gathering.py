@@ -9,7 +9,7 @@ from typing import Any
 
 from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
 from trapline.dispatcher.world import World
-from trapline.errors import CODES
+from trapline.errors import CODES, StoreUnavailable
 from trapline.ledger import closing, marks
 from trapline.ledger.states import FAILED, Job
 from trapline.pipeline.load import Stage
@@ -142,7 +142,7 @@ async def _next_number(world: World, name: str) -> int:
     numbers = [int(m[1]) for f in level.folders if (m := _REVISION.match(f.rstrip("/").rpartition("/")[2]))]
     receipts = await world.store.level(world.layout.receipt(name, "").removesuffix(".json"))
     numbers += [int(head) for e in receipts.entries if (head := e.key.rpartition("/")[2].partition("-")[0]).isdecimal()]
-    return max([0, *numbers, *(f.n for f in job.finals)]) + 1
+    return max([world.desk(name).refused_n, *numbers, *(f.n for f in job.finals)]) + 1
 
 
 # -- one compile
@@ -188,7 +188,10 @@ def _numbered(n: int, seal: str) -> LastFinal:
 
 async def _run(world: World, ticket: Ticket, entries: list[RollEntry], as_final: LastFinal | None) -> Outcome:
     roll = ticket.gather.roll if ticket.gather else ""
-    await world.store.put(roll, roll_lines(iter(entries)), "application/x-ndjson")
+    if not await refusals.put(world, roll, roll_lines(iter(entries)), "application/x-ndjson"):
+        if as_final:
+            world.desk(ticket.job).refused_n = as_final.n
+        raise StoreUnavailable(f"The store refuses {roll}.", remedy="It is tried under another number.")
     outcome = await world.executor.run(ticket)
     if not as_final or not _succeeded(outcome):
         await world.store.delete([roll])
@@ -231,7 +234,7 @@ def _succeeded(outcome: Outcome) -> bool:
 
 async def _overtaken(world: World, job: Job, began: int, as_final: LastFinal | None) -> bool:
     """Whether the job moved on while it was compiled: then nothing is published."""
-    if job.cancelled or any(await world.store.heads(world.layout.markers(job.name, "_CANCEL"))):
+    if job.cancelled or any(await refusals.heads(world, world.layout.markers(job.name, "_CANCEL"))):
         return True
     if as_final is not None and job.seq != began:
         return True
@@ -258,6 +261,9 @@ async def _failed(
         desk.live_at = world.now() + LIVE_PAUSE
         return
     desk.gather_tries += 1
+    desk.refused_n = (
+        max(desk.refused_n, as_final.n) if item is not None and item.code == "compile_failed" else desk.refused_n
+    )
     delivery = world.ledger.policy
     function = job.pins[gather.name].function
     if (item is None or item.retry is not False) and desk.gather_tries < delivery.attempts(gather.name, function):
@@ -282,6 +288,9 @@ def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
             return
         if image.states[stage] == FAILED:
             image.graves &= ~(1 << stage)
+            image.failure = None
+            if not item.code:
+                image.attempts = None  # its dead letter was deleted: it is tried anew
         marks.doubt(job, image, [stage, *graph.below(stage)])
 
 
@@ -330,11 +339,16 @@ async def _publish(
     await world.store.put(layout.result(name, f"{revision}/summary.json"), summary.dump())
     if as_final and job.seq != began:
         return
-    if not await refusals.put(world, layout.summary(name), summary.dump()):
+    data = summary.dump()
+    took = await refusals.put(world, layout.summary(name), data)
+    if not took:  # the answer may have been lost: what is named is never deleted
+        (there,) = await world.store.gets([layout.summary(name)])
+        took = there is not None and there.data == data
+    if not took:
         await world.store.delete([entry.key async for page in world.store.pages(summary.folder) for entry in page])
         charting.refused(world, name, layout.summary(name))
         return
-    desk.summary, desk.untidy = summary, True
+    desk.summary, desk.untidy, desk.times_refused = summary, True, 0
     job.compiled_seq = began
     if as_final:
         await _named(world, name, as_final, summary, began)
@@ -440,8 +454,19 @@ async def seen_and_forgotten(world: World, name: str) -> None:
     if world.pipeline.of_kind("gather") and (job.images or job.finals) and seal_of(world, name) != job.seal:
         charting.reopen(world, name)  # the results are of something else than what is there
         return
+    if not job.images and not job.finals and desk.summary is not None:
+        await _nothing_there(world, name, desk.summary)
     seen = Seen(job=name, listing=desk.whole, seal=job.seal, finished=True)
     await refusals.put(world, world.layout.seen(name), seen.dump())
-    if finished(world, name) and desk.chart_seq == job.seq:
+    # Whoever began meanwhile to look at it still holds what would be forgotten.
+    if finished(world, name) and desk.chart_seq == job.seq and not world.busy_with(name, "seen"):
         world.ledger.forget(name)
         world.desks.pop(name, None)
+
+
+async def _nothing_there(world: World, name: str, provisional: Summary) -> None:
+    """All that a job had is gone again, before anything of it was final: its provisional results go too."""
+    names = [world.layout.summary(name), *(world.layout.result(name, file.name) for file in provisional.files)]
+    folder = [entry.key async for page in world.store.pages(provisional.folder) for entry in page]
+    await world.store.delete([*names, *folder])
+    world.desk(name).summary = None

@@ -45,13 +45,18 @@ class InflightBook:
         """An unclean stop counts only against a task that ran alone in the whole engine."""
         running = [task for task in left.tasks if task.alone]
         for task in running:
-            key = f"{task.stage}\n{task.rel}"
+            key = _key(task)
             self._deaths[key] = self._deaths.get(key, 0) + 1
         for task in left.tasks:
             suspect = not task.alone and task.running
-            died = self._deaths.get(f"{task.stage}\n{task.rel}", 0)
+            died = self._deaths.get(_key(task), 0)
             self._world.ledger.recall(
-                task.stage, task.rel, task.attempts, suspect=suspect or died > 0, doomed=died >= ENGINE_DEATHS
+                task.stage,
+                task.rel,
+                task.etag,
+                task.attempts,
+                suspect=suspect or died > 0,
+                doomed=died >= ENGINE_DEATHS,
             )
 
     def note(self) -> None:
@@ -92,7 +97,15 @@ class InflightBook:
                     name = ledger.graph.names[held.stage]
                     single = alone and len(held.rels) == 1
                     tasks.append(
-                        InflightTask(stage=name, job=held.job, rel=rel, attempts=tries, alone=single, running=True)
+                        InflightTask(
+                            stage=name,
+                            job=held.job,
+                            rel=rel,
+                            attempts=tries,
+                            etag=image.etag,
+                            alone=single,
+                            running=True,
+                        )
                     )
         for job in ledger.jobs.values():
             for retry in job.retries:
@@ -101,7 +114,19 @@ class InflightBook:
                     name = ledger.graph.names[retry.stage]
                     tasks.append(
                         InflightTask(
-                            stage=name, job=job.name, rel=retry.rel, attempts=image.attempts.get(retry.stage, 0)
+                            stage=name,
+                            job=job.name,
+                            rel=retry.rel,
+                            attempts=image.attempts.get(retry.stage, 0),
+                            etag=image.etag,
                         )
                     )
+        tasks += [
+            InflightTask(stage=stage, job=self._world.layout.job_of(rel), rel=rel, attempts=attempts, etag=etag)
+            for stage, rel, etag, attempts in ledger.recalled()
+        ]
         return Inflight(unclean_stops=self._unclean, tasks=tuple(tasks), engine_deaths=self._deaths)
+
+
+def _key(task: InflightTask) -> str:
+    return f"{task.stage}\n{task.rel}\n{task.etag}"

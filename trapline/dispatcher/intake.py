@@ -8,6 +8,7 @@ import logging
 from trapline import sweep
 from trapline.dispatcher import charting, refusals
 from trapline.dispatcher.world import World
+from trapline.errors import KeyUnusable, StoreError
 from trapline.events import ObjectEvent
 from trapline.keys import Meaning
 from trapline.records import Received
@@ -21,7 +22,7 @@ async def take_in(world: World, events: list[ObjectEvent]) -> None:
     meant = [(event, world.layout.meaning(event.key)) for event in events]
     meant = [(event, m) for event, m in meant if not (m.job and world.unfit(m.job))]  # a sweep puts it aside
     images = [(event, m) for event, m in meant if m.kind == "image"]
-    entries = await refusals.heads(world, [event.key for event, _ in images]) if images else []
+    images, entries = await _looked_up(world, images)
     for n, ((event, meaning), entry) in enumerate(zip(images, entries, strict=True)):
         _image(world, event, meaning, entry)
         if n % 1000 == 999:
@@ -29,6 +30,26 @@ async def take_in(world: World, events: list[ObjectEvent]) -> None:
     for event, meaning in meant:
         if meaning.kind != "image":
             _other(world, event, meaning)
+
+
+async def _looked_up(
+    world: World, images: list[tuple[ObjectEvent, Meaning]]
+) -> tuple[list[tuple[ObjectEvent, Meaning]], list[Entry | None]]:
+    """What events of images are about, as far as the store tells; a job with a key it refuses is looked at whole."""
+    try:
+        return images, await world.store.heads([event.key for event, _ in images]) if images else []
+    except (StoreError, KeyUnusable):
+        if not await refusals.answers(world):
+            raise
+    told, entries = [], []
+    for event, meaning in images:
+        try:
+            entries += await world.store.heads([event.key])
+            told.append((event, meaning))
+        except (StoreError, KeyUnusable) as error:
+            log.warning("event=store.refused key=%r error=%s", event.key, error)
+            _look_again(world, meaning.job)
+    return told, entries
 
 
 def _image(world: World, event: ObjectEvent, meaning: Meaning, entry: Entry | None) -> None:
@@ -53,7 +74,7 @@ def _other(world: World, event: ObjectEvent, meaning: Meaning) -> None:
         _look_again(world, meaning.job)
     elif meaning.kind == "manifest":
         _look_again(world, meaning.job)
-        world.desk(meaning.job).opened = False
+        world.desk(meaning.job).reopen()
     elif meaning.kind == "request":
         world.wanted["requests"] = True
     elif meaning.kind == "dead_letter" and event.kind == "removed":

@@ -18,6 +18,7 @@ from trapline.records import (
     Outcome,
     Receipt,
     Ticket,
+    load,
 )
 
 log = logging.getLogger("trapline.dispatcher")
@@ -31,8 +32,10 @@ async def notify(world: World, name: str, final: LastFinal) -> None:
         job.untold = []
         return
     revision = final.revision.removeprefix("r")
-    if any(await refusals.heads(world, [world.layout.receipt(name, revision)])):
-        _done(world, name, final, "told")
+    got = (await refusals.gets(world, [world.layout.receipt(name, revision)]))[0]
+    if got is not None:
+        receipt = load(Receipt, got.data)
+        _done(world, name, final, receipt.outcome if receipt else "told")
         return
     ticket = _ticket(world, stage, name, final, revision)
     outcome = await world.executor.run(ticket)

@@ -9,7 +9,7 @@ import yaml
 
 from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
-from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound
+from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
 from trapline.keys import fetched_name
 from trapline.ledger import closing
 from trapline.pipeline.reading import parsed
@@ -52,9 +52,18 @@ async def open_job(world: World, name: str) -> None:
     """Read what is known about a job and pin its recipes; a changed manifest pins anew."""
     desk, job = world.desk(name), world.ledger.job(name, world.now())
     layout = world.layout
+    desk.stale = False
     desk.since = world.now() if desk.since is None else desk.since
     (control,) = await refusals.gets(world, [layout.control_job(name)], refusals.SURE)
-    (manifest,) = await world.store.gets([layout.manifest(name)])
+    unread = desk.control is None
+    try:
+        (manifest,) = await world.store.gets([layout.manifest(name)])
+    except (StoreError, KeyUnusable) as error:
+        if not await refusals.believed(world, name, "open"):
+            raise
+        charting.refused(world, name, str(error))
+        desk.opened = True
+        return
     if desk.control is None:
         desk.control = (load(JobControl, control.data) if control else None) or JobControl(
             job=name, accepted_at=world.clock.wall()
@@ -64,7 +73,12 @@ async def open_job(world: World, name: str) -> None:
         await _accept(world, name, manifest)
     except (ManifestError, ConfigError, KeyUnusable) as error:
         await _refuse(world, name, str(error), manifest)
-    desk.opened, job.paused = True, False
+    except StoreError:
+        if unread:
+            desk.control = None  # what was written may stand there although its answer was lost: it is read again
+        raise
+    desk.opened = not desk.stale
+    job.paused = not desk.opened and job.paused
 
 
 async def _accept(world: World, name: str, got: Got | None) -> None:
@@ -229,7 +243,8 @@ def pin_anew(world: World, ticket: Ticket, why: str) -> None:
     job, desk = world.ledger.jobs.get(ticket.job), world.desk(ticket.job)
     if job is not None and desk.control is not None:
         desk.control = desk.control.model_copy(update={"pins": {}})
-        desk.opened, job.paused = False, True
+        desk.reopen()
+        job.paused = True
         desk.refused, desk.refused_why = ticket.pin.recipe, why
         desk.again["open"] = world.now() + 2.0  # a worker that never agrees must not spin
 

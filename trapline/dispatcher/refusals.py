@@ -24,8 +24,16 @@ async def answers(world: World) -> bool:
     try:
         await world.store.heads([world.layout.engine])
     except StoreError:
-        return False
+        try:
+            await world.store.level(world.layout.prefix("models"))  # that one key may be the one that is refused
+        except StoreError:
+            return False
     return True
+
+
+async def believed(world: World, job: str, doing: str) -> bool:
+    """Whether what failed for a job is refused: it failed several times in a row, and the store answers."""
+    return world.desk(job).failures.get(doing, 0) >= TRIES and await answers(world)
 
 
 async def gets(world: World, keys: Sequence[str], tries: int = TRIES) -> list[Got | None]:

@@ -6,6 +6,7 @@ import logging
 
 from trapline.dispatcher import charting, control_record, refusals
 from trapline.dispatcher.world import World
+from trapline.errors import KeyUnusable, StoreError
 from trapline.records import Request, load
 
 log = logging.getLogger("trapline.dispatcher")
@@ -24,8 +25,19 @@ async def answer(world: World) -> None:
             log.info("event=request action=%s job=%s", request.action, request.job)
             await _act(world, request)
             world.answered.add(mark)  # one that cannot be deleted is answered once
-    await world.store.delete(keys)
-    world.answered.clear()
+    for key in keys:
+        await _delete(world, key)
+
+
+async def _delete(world: World, key: str) -> None:
+    try:
+        await world.store.delete([key])
+    except (StoreError, KeyUnusable) as error:
+        if not await refusals.answers(world):
+            raise
+        log.warning("event=request.not_deleted key=%r error=%s", key, error)
+        return
+    world.answered = {mark for mark in world.answered if mark[0] != key}
 
 
 async def _act(world: World, request: Request) -> None:

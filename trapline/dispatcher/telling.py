@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+from trapline.dispatcher import refusals
 from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
@@ -79,13 +80,15 @@ async def write(world: World, name: str) -> None:
     seq, marks, now = job.seq, _marks(world, job), world.now()
     status = build(world, job, now)
     desk.status_at = now
-    await world.store.put(layout.status_of(name, ".json"), _padded(status.dump(), 4096))
-    await world.store.put(layout.status_of(name, ".txt"), line(status), "text/plain; charset=utf-8")
+    # Each by itself: where one is refused the others are told all the same.
+    await refusals.put(world, layout.status_of(name, ".json"), _padded(status.dump(), 4096))
+    await refusals.put(world, layout.status_of(name, ".txt"), line(status), "text/plain; charset=utf-8")
     if desk.received_seq != seq and (
         job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000
     ):
         desk.received_at = now
-        await world.store.put(layout.status_of(name, ".received.csv"), received(world, job), "text/csv; charset=utf-8")
+        key = layout.status_of(name, ".received.csv")
+        await refusals.put(world, key, received(world, job), "text/csv; charset=utf-8")
         desk.received_seq = seq
     desk.status_seq, desk.status_state = seq, marks
     world.on_change(name)

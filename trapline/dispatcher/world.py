@@ -72,6 +72,7 @@ class World:
     refresh_off: bool = False
     alone: bool = False  # a lock sees to it that no other engine is on this bucket
     in_charge: Callable[[], Awaitable[bool]] = field(default_factory=lambda: _always)  # asked before anything is named
+    busy_with: Callable[[str, str], bool] = lambda job, but: False  # whether anything but this is under way for a job
     gathers_from: float = 0.0  # monotonic seconds: an engine that was overtaken may still be naming what it compiled
     desks: dict[str, Desk] = field(default_factory=dict)
     effects: defaultdict[str, deque[Effect]] = field(default_factory=lambda: defaultdict(deque))

@@ -197,8 +197,10 @@ def _compare(graph: Graph, job: Job, image: Image, seen: Chart, first: bool) -> 
         return
     if any(image.states[s] in PASSED for s in dead):
         job.to_read[rel] = None  # a dead letter outlived its stage's success
-    lost = [s for s in range(len(graph.names)) if s != graph.fetch and _lost(graph, image, s, recorded, dead)]
-    if lost:
+    lost = [s for s in range(len(graph.names)) if _lost(graph, image, s, recorded, dead)]
+    if lost and image.states[lost[0]] == FAILED:
+        exhumed(graph, job, lost[0], rel)  # whoever deleted it wants it tried again, though nobody told of it
+    elif lost:
         marks.doubt(job, image, [lost[0], *graph.below(lost[0])])
 
 
@@ -214,6 +216,8 @@ def _lost(graph: Graph, image: Image, stage: int, recorded: list[int], dead: lis
     state = image.states[stage]
     if state == FAILED:
         return stage not in dead and not (image.failure and image.failure.letter)
+    if stage == graph.fetch:
+        return False  # it leaves no record: the image itself is what it made
     deepest = not any(image.states[below] in PASSED for below in graph.below(stage))
     return state in PASSED and deepest and stage not in recorded
 
@@ -329,6 +333,7 @@ def listed(graph: Graph, job: Job, manifest: Manifest, targets: Mapping[str, tup
             job.to_read[rel] = None
             image.touched = 0
     _stir(job, now)
+    job.closed, job.closing_since = False, None
     job.seq += 1
 
 

@@ -34,7 +34,7 @@ class Ledger:
         self._turns: dict[str, int] = {}  # job → images handed out when it had its last turn
         self._turn = 0  # … to the job that had had fewest
         self.graves: list[Bury] = []  # decided while tickets were taken; the dispatcher collects them
-        self._recalled: dict[tuple[int, str], tuple[int, bool, bool]] = {}  # from before a crash
+        self._recalled: dict[tuple[int, str], tuple[str, int, bool, bool]] = {}  # from before a crash
 
     # -- what becomes known
 
@@ -139,17 +139,24 @@ class Ledger:
         self.jobs.pop(name, None)
         self._turns.pop(name, None)
 
-    def recall(self, stage: str, rel: str, attempts: int, *, suspect: bool, doomed: bool) -> None:
+    def recall(self, stage: str, rel: str, etag: str, attempts: int, *, suspect: bool, doomed: bool) -> None:
         """What an engine that crashed knew of a task: its attempts, whether it may be what kills, and too often."""
         if stage in self.graph.names:
-            self._recalled[(self.graph.names.index(stage), rel)] = (attempts, suspect, doomed)
+            self._recalled[(self.graph.names.index(stage), rel)] = (etag, attempts, suspect, doomed)
+
+    def recalled(self) -> Iterator[tuple[str, str, str, int]]:
+        """What was recalled of tasks that were not handed out since: (stage, rel, etag, attempts)."""
+        for (stage, rel), (etag, attempts, _, _) in self._recalled.items():
+            yield self.graph.names[stage], rel, etag, attempts
 
     def _remember(self, job: Job, stage: int, rels: list[str]) -> tuple[list[str], list[Bury]]:
         """Sort a batch by what is remembered: (those to run now, dead letters for what kills engines)."""
         run, graves = [], []
         for rel in rels:
-            attempts, suspect, doomed = self._recalled.pop((stage, rel), (0, False, False))
             image = job.images[rel]
+            etag, attempts, suspect, doomed = self._recalled.pop((stage, rel), ("", 0, False, False))
+            if etag != image.etag:
+                attempts, suspect, doomed = 0, False, False  # that was about other bytes
             if attempts:
                 image.attempts = {**(image.attempts or {}), stage: attempts}
             if doomed:

@@ -195,6 +195,9 @@ class FolderStore:
         names, entries = self._scan(folder, parent, start)
         yield parent, names, entries
         for name in names:
+            if len(os.fsencode(parent)) + len(os.fsencode(name)) > LIMITS.key:  # no key fits below it
+                yield parent, [], [Entry(printable(f"{parent}{name}"), "", 0, 0.0, usable=False)]
+                continue
             try:
                 child = enter(folder, name)
             except (FileNotFoundError, NotADirectoryError):  # removed or replaced since

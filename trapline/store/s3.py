@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import obstore
 from obstore.store import S3Store as Client
 
-from trapline.errors import ConfigError, Conflict, NotFound
+from trapline.errors import ConfigError, Conflict, NotFound, StoreError
 from trapline.store.base import Entry, Got, KeyLimits, Level
 from trapline.store.naming import check_key, why_unusable
 from trapline.store.s3_errors import Refused, refusals
@@ -220,6 +220,8 @@ class S3Store:
                 obstore.head(self._client, path)
         except NotFound:
             return False
+        except StoreError as error:
+            raise Refused(path) from error  # the page is listed another way, which tells without a HEAD
         return True
 
     def _worded(self, item: Any) -> Entry:

@@ -78,6 +78,7 @@ class Detect:
         boxes = [
             {"id": f"d{n}", "box": [n, 0, n + 1, 1], "label": "insect", "confidence": 0.9} for n, _ in enumerate(found)
         ]
+        boxes += [{"id": "stone", "box": [0, 0, 1, 1], "label": "stone", "confidence": 0.9}] if "moths" in words else []
         return {"image": {"words": found, "mark": self._mark}, "detections": boxes}
 
 
@@ -113,7 +114,7 @@ class Compile:
                 labels.update(line["labels"])
                 out.write(json.dumps(line).encode() + b"\n")
         with item.open("made.txt", "text/plain") as out:
-            out.write(f"{item.revision} {HERE[0].nonce()}".encode())
+            out.write(f"{item.revision} {HERE[0].nonce()} {item.manifest}".encode())
         return [{"labels": dict(labels)}]
 
     def _line(self, member: Any) -> dict[str, Any]:

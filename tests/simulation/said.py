@@ -1,0 +1,101 @@
+"""Whatever tells of a job's newest revision tells the same: status, its line, tables, copies, dead letters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.clients import folder
+from tests.simulation.plan import JOBS
+from tests.simulation.story import Broken
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Simulated
+
+NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing", "key_unusable")
+Said = dict[str, Any]
+
+
+def check(world: Simulated, job: str, summary: Said, status: Said, lines: list[Said]) -> None:
+    """Compare everything with the results."""
+    lost = missing(world, job, lines) if job != JOBS[-1] else summary["not_received_count"]
+    if (summary["not_received_count"], status["not_received_count"]) != (lost, lost):
+        raise Broken("what a `_DONE` says and is not there is told", f"{job} {summary['not_received_count']}: {lost}")
+    codes = _counts(job, summary, status, lines)
+    _files(world, job, summary, status, lines)
+    _line(world, job, summary, status, lost + sum(n for code, n in codes.items() if code in NEVER_HERE))
+    _letters(world, summary)
+    _ids(world, job, summary)
+    receipt = world.checks.json(f"receipts/{job}/{summary['revision'][1:]}.json")
+    if status["told"] != (receipt["outcome"] if receipt else "dead letter"):
+        raise Broken("a status says whether the client was told", f"{job} {status['told']} {receipt}")
+
+
+def _counts(job: str, summary: Said, status: Said, lines: list[Said]) -> Counter[str]:
+    codes = Counter(line["code"] for line in lines if line["state"] == "failed")
+    failed, unusable = codes.total(), summary["images"]["unusable"]
+    codes += Counter({"key_unusable": unusable})
+    counts = {"total": len(lines), "done": len(lines) - failed, "failed": failed + unusable, "open": 0}
+    told = {name: status["images"][name] for name in counts}
+    if told != counts or status["failures"] != codes or summary["failures_by_code"] != codes:
+        raise Broken("a status counts what the results hold", f"{job} {told} {status['failures']}: {counts} {codes}")
+    named = sorted(failure["rel"] for failure in summary["failures"])
+    if named != sorted(line["rel"] for line in lines if line["state"] == "failed"):
+        raise Broken("a summary names what failed", f"{job} {summary['failures']}")
+    return codes
+
+
+def _files(world: Simulated, job: str, summary: Said, status: Said, lines: list[Said]) -> None:
+    for file in summary["files"]:
+        if world.bucket.data(f"results/{job}/{file['name']}") != world.bucket.data(file["key"]):
+            raise Broken("a copy is of the newest revision", f"{job} {file['name']}")
+    table = (world.bucket.data(f"status/{job}.received.csv") or b"").decode().splitlines()[1:]
+    states = Counter(row.split(",")[3] for row in table)
+    if (states["done"], states["failed"]) != (status["images"]["done"], status["images"]["failed"]):
+        raise Broken("the list of what was received is true", f"{job} {states} {status['images']}")
+
+
+def _line(world: Simulated, job: str, summary: Said, status: Said, never: int) -> None:
+    one = (world.bucket.data(f"status/{job}.txt") or b"").decode()
+    unclear = bool(status["message"].startswith("_DONE holds"))
+    whole = summary["state"] in ("SUCCEEDED", "PARTIAL") and not never and not unclear
+    if ("all received" in one) != whole:
+        raise Broken("nobody wipes a card too early", f"{job} {one.strip()} {never}")
+
+
+def _letters(world: Simulated, summary: Said) -> None:
+    """Every failure has its dead letter: who deletes it has it tried again."""
+    for failure in summary["failures"]:
+        key = failure["letter"] or f"failed/{failure['stage']}/{failure['rel']}.json"
+        letter = world.checks.json(key)
+        if letter is None or letter["code"] != failure["code"]:
+            raise Broken("what failed has its dead letter", f"{key} {letter} {failure}")
+
+
+def _ids(world: Simulated, job: str, summary: Said) -> None:
+    manifest = world.clients.manifest(job)
+    if manifest:
+        ids = {listed["id"] for listed in manifest["sourceImages"]}
+        if {entry.get("id") for entry in world.checks.roll(job, summary)} - ids:
+            raise Broken("a listed image keeps its client's name", job)
+
+
+def missing(world: Simulated, job: str, lines: list[Said]) -> int:
+    """How many images the job's `_DONE` says that are not there as it says."""
+    text = (world.bucket.data(folder(job) + "_DONE") or b"").decode().strip()
+    if not text or world.clients.manifest(job) is not None:
+        return 0
+    if text.isdecimal():
+        return max(0, int(text) - len(lines))
+    kept = {line["rel"]: line["sha256"] for line in lines}
+    named = [line.split("  ", 1) for line in text.splitlines() if "  " in line]
+    place = folder(job).removeprefix("incoming/")
+    return sum(_differs(world, place + name, sha, kept) for sha, name in named)
+
+
+def _differs(world: Simulated, rel: str, sha: str, kept: dict[str, str]) -> bool:
+    if rel not in world.checks.history:
+        return True
+    data = world.bucket.data(f"incoming/{rel}")
+    return (kept.get(rel) if data is None else hashlib.sha256(data).hexdigest()) != sha
