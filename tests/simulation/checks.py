@@ -160,10 +160,11 @@ class Checks:
             raise Broken("a final summary is final", f"{job} {revision} {summary['state']}")
         if self._world.loop.time() - self._cancelled.get(job, self._world.loop.time()) > NOTICED:
             raise Broken("a cancelled job publishes nothing", f"{job} {revision}")
-        self._complete(job, summary)
         self._anew(job, summary)
-        self._settled_first(job, summary)
-        self._holds_all(job, summary)
+        if "failure" not in summary["results"]:
+            self._settled_first(job, summary)
+            self._holds_all(job, summary)
+            self._complete(job, summary)
         if len(summary["finals"]) > self._world.plan.keep:
             raise Broken("old revisions are let go", f"{job} names {len(summary['finals'])}")
         self._finals[job].append(revision)
@@ -294,7 +295,7 @@ class Checks:
     def _dead_letter(self, key: str, letter: dict[str, Any]) -> None:
         if letter["code"] not in CODES or not letter["message"] or not letter.get("remedy"):
             raise Broken("a dead letter has a code, a message and a remedy", f"{key} {letter}")
-        if letter["attempts"] > {"fetch": 3, "notify": 5}.get(letter["stage"], 4):
+        if letter["attempts"] > {"fetch": 3, "notify": 5, "compile": 8}.get(letter["stage"], 4):
             raise Broken("nothing is tried more often than is said", f"{key} {letter['attempts']}")
 
     def _status(self, job: str, status: dict[str, Any]) -> None:

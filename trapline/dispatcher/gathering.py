@@ -12,6 +12,7 @@ from trapline.dispatcher.world import World
 from trapline.errors import CODES, StoreUnavailable
 from trapline.ledger import closing, marks
 from trapline.ledger.states import FAILED, Job
+from trapline.ledger.tasks import REFUSALS
 from trapline.pipeline.load import Stage
 from trapline.pipeline.recipe import digest
 from trapline.records import (
@@ -261,12 +262,14 @@ async def _failed(
         desk.live_at = world.now() + LIVE_PAUSE
         return
     desk.gather_tries += 1
-    desk.refused_n = (
-        max(desk.refused_n, as_final.n) if item is not None and item.code == "compile_failed" else desk.refused_n
-    )
+    if item is not None and item.code in ("compile_failed", "store_refused"):
+        desk.refused_n = max(desk.refused_n, as_final.n)  # perhaps what has this number in its name is refused
     delivery = world.ledger.policy
     function = job.pins[gather.name].function
-    if (item is None or item.retry is not False) and desk.gather_tries < delivery.attempts(gather.name, function):
+    tries = delivery.attempts(gather.name, function)
+    if item is not None and item.code == "store_refused":
+        tries = max(tries, REFUSALS)
+    if (item is None or item.retry is not False) and desk.gather_tries < tries:
         desk.gather_at = world.now() + delivery.backoff(gather.name, function, desk.gather_tries)
         return
     code = outcome.died or (item.code if item else "") or "compile_failed"

@@ -228,6 +228,8 @@ def as_before(ticket: Ticket, error: BaseException) -> Outcome:
 
 
 def _compile_failure(error: BaseException) -> Failure:
+    if isinstance(error, StoreError):  # a key of this compile is refused, or failed just now
+        return Failure(error.message, code="store_refused")
     found = as_failure(error)
     if found.code == "function_error":
         found.code = "compile_failed"
