@@ -343,7 +343,7 @@ def pinned(graph: Graph, job: Job, pins: Mapping[str, object]) -> None:
         image.attempts = None
         if image.failure and any(image.states[s] == FAILED for s in range(len(graph.names))):
             image.failure = None
-        first = 1 if graph.fetch == 0 and image.etag else 0
+        first = 1 if graph.fetch == 0 and image.etag and image.states[0] in PASSED else 0
         marks.doubt(job, image, range(first, len(graph.names)))
     job.closing_since, job.closed = None, False
     job.seq += 1
