@@ -55,14 +55,15 @@ def test_a_plan_survives_being_kept(tmp_path: Path) -> None:
 
 
 def test_a_failing_world_is_made_smaller_and_told_as_a_timeline() -> None:
-    plan = draw(3)
-    with teeth.BUGS["clear_too_much"].put_in():
-        small = shrink(plan, lambda p: (f := failure(p)) is not None and f.promise == "a named revision vanished", 10.0)
+    bug = teeth.BUGS["pin_at_every_look"]
+    plan = draw(bug.seed)
+    with bug.put_in():
+        small = shrink(plan, lambda p: (f := failure(p)) is not None and f.promise == bug.promise, 10.0)
         world, broken = watch(small)
-    assert broken is not None and broken.promise == "a named revision vanished"
+    assert broken is not None and broken.promise == bug.promise
     assert _size(small) < _size(plan)
     lines = world.story.text().splitlines()
-    assert any("BROKEN a named revision vanished" in line for line in lines)
+    assert any(f"BROKEN {bug.promise}" in line for line in lines)
     assert [float(line.split()[0]) for line in lines] == sorted(float(line.split()[0]) for line in lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,13 @@ class JobStages:
 
 def as_before(ticket: Ticket, error: BaseException) -> Outcome:
     """The store does not answer, or its disk is full: nothing ran, and the ticket is owed as before."""
-    log.warning("event=store.failed stage=%s job=%r error=%s", ticket.stage, ticket.job, error)
+    full = isinstance(error, OSError)
+    told = (
+        f"The disk of {tempfile.gettempdir()} is full. Free some space; the engine goes on by itself."
+        if full
+        else error
+    )
+    log.warning("event=store.failed stage=%s job=%r error=%s", ticket.stage, ticket.job, told)
     return Outcome(ticket=ticket.id)
 
 
