@@ -15,7 +15,6 @@ from tests.simulation.world import play
 from trapline import sweep
 from trapline.dispatcher import charting, effects, epoch, gathering, opening
 from trapline.ledger import arrivals, closing, ledger, tasks
-from trapline.ledger.states import RUNNING
 from trapline.pipeline import recipe
 from trapline.records import DeadLetter, ImageRecord, load
 from trapline.runtime import images, jobs
@@ -145,13 +144,6 @@ def _no_unbury(right: Any) -> Any:
     return wrong
 
 
-def _any_epoch(right: Any) -> Any:
-    def wrong(job: Any, held: Any, rel: str, number: int) -> bool:
-        return rel in job.images and job.images[rel].states[held.stage] == RUNNING
-
-    return wrong
-
-
 def _closed_is_closed(right: Any) -> Any:
     def wrong(graph: Any, job: Any, *given: Any) -> None:
         if not job.closed:
@@ -273,7 +265,14 @@ BUGS = {
         seed=28,
         promise="a named revision changed",
     ),
-    "close_without_sweep": Bug("a job closes by what was heard", ledger.Ledger, "may_close", _no_sweep),
+    "close_without_sweep": Bug(
+        "a job closes by what was heard",
+        ledger.Ledger,
+        "may_close",
+        _no_sweep,
+        seed=895,
+        promise="a final revision is of all that was there",
+    ),
     "etags_in_the_seal": Bug(
         "a seal depends on the store",
         closing,
@@ -314,7 +313,6 @@ BUGS = {
         seed=15,
         promise="what is done has no dead letter",
     ),
-    "outcome_of_other_bytes": Bug("an outcome counts whatever it is about", tasks, "_current", _any_epoch),
     "late_images_are_late": Bug(
         "a closed job takes nothing in",
         arrivals,
@@ -323,7 +321,14 @@ BUGS = {
         seed=41,
         promise="a good image is not lost",
     ),
-    "size_is_identity": Bug("the same size means the same bytes", arrivals, "_look_closer", _size_is_enough),
+    "size_is_identity": Bug(
+        "the same size means the same bytes",
+        arrivals,
+        "_look_closer",
+        _size_is_enough,
+        seed=300,
+        promise="a bad image is not done",
+    ),
     "memory_without_bound": Bug(
         "everything is held in memory",
         arrivals,
@@ -341,7 +346,12 @@ BUGS = {
         promise="every job closes",
     ),
     "parents_of_other_bytes": Bug(
-        "a parent's record need not be of the same bytes", images, "_agrees", _recipe_is_enough
+        "a parent's record need not be of the same bytes",
+        images,
+        "_agrees",
+        _recipe_is_enough,
+        seed=447,
+        promise="a result is of the bytes that are there",
     ),
     "seen_is_enough": Bug(
         "a sweep believes what was noted of a job",
@@ -359,7 +369,14 @@ BUGS = {
         seed=0,
         promise="a mirrored bucket runs and tells nothing again",
     ),
-    "numbers_again": Bug("a revision's number is used again", gathering, "_next_number", _count_finals),
+    "numbers_again": Bug(
+        "a revision's number is used again",
+        gathering,
+        "_next_number",
+        _count_finals,
+        seed=447,
+        promise="a revision's number exceeds all before it",
+    ),
     "digest_of_names": Bug(
         "a sweep compares names alone",
         sweep,
@@ -403,5 +420,12 @@ BUGS = {
         seed=56,
         promise="every job closes",
     ),
-    "two_engines": Bug("an engine does not step back for a later one", epoch.Epoch, "check", lambda right: _nothing),
+    "two_engines": Bug(
+        "an engine does not step back for a later one",
+        epoch.Epoch,
+        "check",
+        lambda right: _nothing,
+        seed=615,
+        promise="a summary names what is not there",
+    ),
 }
