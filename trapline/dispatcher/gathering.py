@@ -290,9 +290,9 @@ def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
             effects.queue(world, graves)
             return
         if image.states[stage] == FAILED:
-            image.graves &= ~(1 << stage)
             image.failure = None
             if not item.code:
+                image.graves &= ~(1 << stage)
                 image.attempts = None  # its dead letter was deleted: it is tried anew
         marks.doubt(job, image, [stage, *graph.below(stage)])
 

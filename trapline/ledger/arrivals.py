@@ -277,6 +277,12 @@ def _dead_letters(graph: Graph, job: Job, image: Image, found: list[Found]) -> b
             for parent in graph.above(stage):
                 marks.put(job, image, parent, DONE)
             marks.failed(graph, job, image, stage, f.failure)
+    present = {graph.names.index(f.stage) for f in found if f.outcome == "failed"}
+    for stage in range(len(graph.names)):
+        if image.graves & 1 << stage and stage not in present:  # it was deleted: that is a retry from the first try
+            image.graves &= ~(1 << stage)
+            if image.attempts:
+                image.attempts.pop(stage, None)
     _nothing_more(graph, job, image)
     return clean
 
