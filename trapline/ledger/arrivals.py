@@ -122,7 +122,7 @@ def removed(graph: Graph, job: Job, rel: str) -> None:
     elif image.states[graph.last] in (FAILED, BLOCKED):
         image.bytes_gone, image.etag = True, ""  # a record of earlier bytes may stand: then that is what is kept
         marks.doubt(job, image, [s for s in range(len(graph.names)) if s != graph.fetch])
-    elif rel in job.listed and graph.fetch >= 0 and job.listed[rel][2]:
+    elif rel in job.listed:  # it stays a member: fetched again, or told as missing
         image.etag, image.size, image.sha256 = "", -1, ""
         marks.doubt(job, image, range(len(graph.names)))
     else:
