@@ -62,12 +62,14 @@ def _record(stage: str, got: Got | None) -> list[Found]:
 
 
 def _dead_letter(stage: str, got: Got | None) -> list[Found]:
+    if got is None:
+        return []
     try:
-        letter = load(DeadLetter, got.data) if got else None
+        letter = load(DeadLetter, got.data)
     except SchemaNewer:
-        return []
-    if letter is None:
-        return []
+        letter = None
+    if letter is None:  # torn, or of a newer release: it says nothing, but it stands there until the stage passes
+        return [Found(stage, "", "", -1, "", "failed")]
     source, why = letter.source, Failed(letter.stage, letter.code, letter.message, letter.remedy)
     return [Found(stage, letter.recipe, source.etag, source.size, source.sha256, "failed", why, letter.received)]
 
