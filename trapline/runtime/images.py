@@ -81,12 +81,13 @@ class ImageStage:
     def run(self, ticket: Ticket, handler: Callable[[], Handler]) -> list[ItemOutcome]:
         """Run a ticket. `handler` sets the function up when the first item needs it. Raises what that raises."""
         outcomes: list[ItemOutcome] = []
+        until = self._clock() + ticket.limit_seconds
         tasks = [task for item in ticket.items if (task := self._read(ticket, item, outcomes)) is not None]
         called = [task for task in tasks if task.seen is not None]
-        until = self._clock() + ticket.limit_seconds
         if called:
+            read = self._clock()
             ready = handler()
-            until = self._clock() + ticket.limit_seconds  # loading a model is not the images' time
+            until += self._clock() - read  # loading a model is not the images' time
             try:
                 self._call(ready, called)
             finally:
