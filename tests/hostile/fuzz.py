@@ -315,11 +315,13 @@ TARGETS: dict[str, Target] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile.fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--what", choices=(*TARGETS, "all"), default="all")
-    parser.add_argument("--keep", type=Path, default=Path(), help="the folder for an input that fails")
-    parser.add_argument("--input", type=Path, help="feed this file alone")
+    add = parser.add_argument
+    add("--seconds", metavar="N", type=float, default=60.0, help="how long, for everything (default: %(default)g)")
+    add("--seed", metavar="N", type=int, default=0, help="what the inputs are drawn from (default: %(default)s)")
+    add("--what", choices=(*TARGETS, "all"), default="all", help="what to feed (default: %(default)s)")
+    kept = "where to put an input that fails (default: %(default)s)"
+    add("--keep", metavar="FOLDER", type=Path, default=Path(), help=kept)
+    add("--input", metavar="FILE", type=Path, help="feed this file alone")
     chosen = parser.parse_args(arguments)
     names = list(TARGETS) if chosen.what == "all" else [chosen.what]
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.calm import contents, crops, drop, told
 from tests.integration.engine import Engine, engine, project
 
 
@@ -21,3 +22,19 @@ def served(quick_project: Path) -> Iterator[Engine]:
     """One engine for a whole module; each test has a job of its own."""
     with engine(quick_project, quick_project.parent / "data") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def images(request: pytest.FixtureRequest) -> dict[str, bytes]:
+    """Three jobs of small images, as many as the module's `IMAGES` says."""
+    return crops(request.module.IMAGES)
+
+
+@pytest.fixture(scope="module")
+def calm(traps: Path, images: dict[str, bytes]) -> dict[str, bytes]:
+    """What a run of the module's project, its `traps`, leaves in which nothing happens."""
+    with engine(traps, traps.parent / "calm") as served:
+        drop(served, images)
+        told(served)
+        assert served.stop() == 0
+        return contents(served.root)

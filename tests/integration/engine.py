@@ -172,13 +172,22 @@ class Engine:
 
     @property
     def s3(self) -> S3Client:
+        """A client that tries again what fails."""
+        return self._s3(Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=20))
+
+    @property
+    def s3_at_once(self) -> S3Client:
+        """A client that tells of every failure at once."""
+        return self._s3(Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10))
+
+    def _s3(self, config: Config) -> S3Client:
         return boto3.client(
             "s3",
             endpoint_url=self.told["endpoint"],
             aws_access_key_id=self.told["access_key"],
             aws_secret_access_key=self.told["secret_key"],
             region_name="us-east-1",
-            config=Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=20),
+            config=config,
         )
 
     def put(self, key: str, data: bytes = b"") -> None:

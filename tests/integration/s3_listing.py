@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from tests.integration.loopback import Handler, Server
 
 PAGE = 3
 
@@ -13,7 +13,7 @@ PAGE = 3
 def listing_server(keys: dict[str, int]) -> Iterator[str]:
     """Serves `ListObjectsV2` (pages of `PAGE`) and HEAD of a bucket with these keys and sizes; yields its address."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Bucket(Handler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -32,16 +32,8 @@ def listing_server(keys: dict[str, int]) -> Iterator[str]:
             self.send_header("Last-Modified", "Sat, 21 Nov 2026 00:00:00 GMT")
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with Server(Bucket) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def _listing(keys: dict[str, int], query: dict[str, str]) -> str:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.engine import Engine, engine, night, project, until
+from tests.integration.loopback import Handler, Server
 
 TOKEN = "token-of-the-client"
 HANG = 8.0  # seconds in which a client that hangs says nothing
@@ -24,19 +20,16 @@ HANG = 8.0  # seconds in which a client that hangs says nothing
 pytestmark = pytest.mark.slow
 
 
-@dataclass
-class Client:
-    """A server on loopback that answers each call in the next way, and 200 when there are no more ways."""
+class Client(Server):
+    """Answers each call in the next way, and 200 when there are no more ways."""
 
-    ways: list[str]
-    moved_to: str = ""  # where a redirect leads
-    calls: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)  # (way, headers, body)
-    server: ThreadingHTTPServer = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, *ways: str) -> None:
+        self.ways = list(ways)
+        self.moved_to = ""  # where a redirect leads
+        self.calls: list[tuple[str, dict[str, str], bytes]] = []  # (way, headers, body)
         client = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Receiver(Handler):
             def do_POST(self) -> None:
                 way = client.ways.pop(0) if client.ways else "200"
                 headers = {name.lower(): value for name, value in self.headers.items()}
@@ -45,17 +38,9 @@ class Client:
 
             do_GET = do_POST
 
-            def log_message(self, format: str, *args: object) -> None:
-                pass
+        super().__init__(Receiver)
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-
-    @property
-    def host(self) -> str:
-        return f"localhost:{self.server.server_port}"
-
-    def answer(self, handler: BaseHTTPRequestHandler, way: str) -> None:
+    def answer(self, handler: Handler, way: str) -> None:
         if way == "hang":
             time.sleep(HANG)
             return
@@ -71,17 +56,6 @@ class Client:
 
     def ids(self) -> list[str]:
         return [headers["webhook-id"] for _, headers, _ in self.calls]
-
-
-@contextmanager
-def listening(*ways: str, moved_to: str = "") -> Iterator[Client]:
-    made = Client(list(ways), moved_to)
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
-    try:
-        yield made
-    finally:
-        made.server.shutdown()
-        made.server.server_close()
 
 
 def told_by(folder: Path, *hosts: str, timeout: float = 1, retry: int = 12) -> Path:
@@ -112,8 +86,8 @@ def leaks(served: Engine) -> list[str]:
 
 
 def test_a_client_that_fails_in_every_way_is_told_in_the_end_and_the_job_is_none_the_worse(tmp_path: Path) -> None:
-    with listening() as inside, listening("500", "hang", "reset", "302", "307", "503") as client:
-        client.moved_to = f"http://127.0.0.1:{inside.server.server_port}/secrets"
+    with Client() as inside, Client("500", "hang", "reset", "302", "307", "503") as client:
+        client.moved_to = f"http://127.0.0.1:{inside.port}/secrets"
         ways = list(client.ways)
         with engine(told_by(tmp_path / "traps", client.host), tmp_path / "data") as served:
             submit(served, "ecos/j1", client.host, 2, 3)
@@ -135,7 +109,7 @@ def test_a_client_that_fails_in_every_way_is_told_in_the_end_and_the_job_is_none
 
 
 def test_an_engine_killed_while_it_tells_tells_again_with_the_same_id(tmp_path: Path) -> None:
-    with listening("hang", "200") as client:
+    with Client("hang", "200") as client:
         served = Engine(told_by(tmp_path / "traps", client.host), tmp_path / "data").start()
         try:
             submit(served, "ecos/j1", client.host, 2)
@@ -153,7 +127,7 @@ def test_an_engine_killed_while_it_tells_tells_again_with_the_same_id(tmp_path: 
 
 
 def test_a_client_that_never_answers_costs_a_dead_letter_and_is_told_when_that_is_deleted(tmp_path: Path) -> None:
-    with listening(*["500"] * 3) as client:
+    with Client(*["500"] * 3) as client:
         with engine(told_by(tmp_path / "traps", client.host, retry=2), tmp_path / "data") as served:
             submit(served, "ecos/j1", client.host, 2)
             (letter,) = until(lambda: served.keys("failed/notify/ecos/j1/"), 30, served.said)
@@ -169,7 +143,7 @@ def test_a_client_that_never_answers_costs_a_dead_letter_and_is_told_when_that_i
 
 
 def test_a_client_that_hangs_does_not_hold_up_another_jobs_client(tmp_path: Path) -> None:
-    with listening(*["hang"] * 9) as slow, listening() as quick:
+    with Client(*["hang"] * 9) as slow, Client() as quick:
         made = told_by(tmp_path / "traps", slow.host, quick.host, timeout=HANG)
         with engine(made, tmp_path / "data") as served:
             submit(served, "slow/j1", slow.host, 2)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.calm import IMAGES, JOBS, crops, drop
+from tests.integration.calm import IMAGES, JOBS, drop
 from tests.integration.engine import PROGRAM, Engine, engine, found, gone, night, project, until
 from tests.integration.watcher import answers
 
@@ -27,11 +27,6 @@ def results(served: Engine) -> Found:
 @pytest.fixture(scope="module", name="traps")
 def _traps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project(tmp_path_factory.mktemp("kills") / "traps", {"settle": "PT1H", "refresh": "PT0.5S"})
-
-
-@pytest.fixture(scope="module", name="images")
-def _images() -> dict[str, bytes]:
-    return crops()
 
 
 @pytest.fixture(scope="module", name="calm")

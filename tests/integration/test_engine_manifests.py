@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +12,20 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.integration.engine import Engine, count_of, engine, insects, night, project
+from tests.integration.loopback import Handler, Server
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLWEtdGVzdC1vbmx5LWhlcmU="
 
 
-class Web:
-    """A server on loopback: images to fetch, and a callback that keeps what it is told."""
+class Web(Server):
+    """Images to fetch, and a callback that keeps what it is told."""
 
     def __init__(self, images: dict[str, bytes]) -> None:
         self.told: list[tuple[dict[str, str], bytes]] = []
         self.asked: list[str] = []
         web = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Receiver(Handler):
             def do_GET(self) -> None:
                 web.asked.append(self.path)
                 data = images.get(self.path)
@@ -43,26 +41,11 @@ class Web:
                 self.send_response(204)
                 self.end_headers()
 
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"localhost:{self.server.server_port}"
-
-
-@contextmanager
-def web(images: dict[str, bytes]) -> Iterator[Web]:
-    made = Web(images)
-    threading.Thread(target=made.server.serve_forever, daemon=True).start()
-    try:
-        yield made
-    finally:
-        made.server.shutdown()
-        made.server.server_close()
+        super().__init__(Receiver)
 
 
 def test_a_manifest_fetches_from_everywhere_and_its_client_is_told_with_a_signature(tmp_path: Path) -> None:
-    with web({"/a.jpg": night(2), "/b c.jpg?x=1": night(3)}) as there:
+    with Web({"/a.jpg": night(2), "/b c.jpg?x=1": night(3)}) as there:
         made = project(
             tmp_path / "traps",
             fetch={"parameters": {"allow": [there.host], "buckets": ["pool"]}},
@@ -137,13 +120,13 @@ def _check_no_token_leaks(served: Engine) -> None:
 
 @pytest.mark.slow
 def test_a_client_that_answers_late_is_told_until_it_answers(tmp_path: Path) -> None:
-    with web({}) as there:
+    with Web({}) as there:
         made = project(
             tmp_path / "traps", notify={"parameters": {"allow": [there.host]}, "delivery": {"backoffDelay": "PT1S"}}
         )
         callback = {"callbackUrl": f"http://{there.host}/told", "callbackToken": SECRET}
         with engine(made, tmp_path / "data") as served:
-            there.server.RequestHandlerClass.do_POST = _busy_twice(there)  # type: ignore[attr-defined]
+            there.http.RequestHandlerClass.do_POST = _busy_twice(there)  # type: ignore[attr-defined]
             served.put("incoming/ecos/j2/a.jpg", night(2))
             listed = [{"id": "a", "url": "incoming/ecos/j2/a.jpg"}]
             served.put("jobs/ecos/j2.json", json.dumps({"sourceImages": listed, "callback": callback}).encode())
@@ -153,8 +136,8 @@ def test_a_client_that_answers_late_is_told_until_it_answers(tmp_path: Path) -> 
         assert "authorization" not in headers and Webhook(SECRET).verify(body, headers)
 
 
-def _busy_twice(there: Web) -> Callable[[BaseHTTPRequestHandler], None]:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+def _busy_twice(there: Web) -> Callable[[Handler], None]:
+    def answer(handler: Handler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         there.told.append(({name.lower(): value for name, value in handler.headers.items()}, body))
         handler.send_response(200 if len(there.told) > 2 else 503)

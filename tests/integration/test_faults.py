@@ -17,9 +17,9 @@ from random import Random
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.integration.calm import IMAGES, JOBS, contents, crops, differences, drop, told
-from tests.integration.engine import Engine, engine, gone, project
-from tests.integration.watcher import Watcher, client
+from tests.integration.calm import IMAGES, JOBS, contents, differences, drop, told
+from tests.integration.engine import Engine, gone, project
+from tests.integration.watcher import Watcher
 
 FIRST_SEED = int(os.environ.get("TRAPLINE_FAULT_SEED", "2026"))
 ROUNDS = 10
@@ -31,21 +31,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", name="traps")
 def _traps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project(tmp_path_factory.mktemp("faults") / "traps", {"settle": "PT1H", "refresh": "PT0.5S"})
-
-
-@pytest.fixture(scope="module", name="images")
-def _images() -> dict[str, bytes]:
-    return crops()
-
-
-@pytest.fixture(scope="module", name="calm")
-def _calm(traps: Path, images: dict[str, bytes]) -> dict[str, bytes]:
-    """What a run leaves in which nothing happens."""
-    with engine(traps, traps.parent / "calm") as served:
-        drop(served, images)
-        told(served)
-        assert served.stop() == 0
-        return contents(served.root)
 
 
 def test_a_calm_run_leaves_a_record_of_every_image(calm: dict[str, bytes]) -> None:
@@ -110,7 +95,7 @@ def upload(served: Engine, images: dict[str, bytes]) -> None:
     left = list(images.items())
     while left:
         with suppress(BotoCoreError, ClientError):
-            s3, url = client(served), served.told["endpoint"]
+            s3, url = served.s3_at_once, served.told["endpoint"]
             while left and served.told["endpoint"] == url:
                 s3.put_object(Bucket=served.bucket, Key=f"incoming/{left[0][0]}", Body=left[0][1])
                 del left[0]

@@ -13,10 +13,10 @@ from random import Random
 
 import pytest
 
-from tests.integration.calm import contents, crops, differences, drop, told
+from tests.integration.calm import contents, differences, drop, told
 from tests.integration.engine import Engine, engine, environment, project, until
 from tests.integration.test_surroundings import mounted
-from tests.integration.watcher import Watcher, answers, client
+from tests.integration.watcher import Watcher, answers
 from trapline.embedded.rclone import Rclone
 
 IMAGES = 90
@@ -34,21 +34,6 @@ def _traps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = made / "pipeline.yaml"
     path.write_text(path.read_text() + "sweeps: {open: PT2S, names: PT2S}\n")
     return made
-
-
-@pytest.fixture(scope="module", name="images")
-def _images() -> dict[str, bytes]:
-    return crops(IMAGES)
-
-
-@pytest.fixture(scope="module", name="calm")
-def _calm(traps: Path, images: dict[str, bytes]) -> dict[str, bytes]:
-    """What a run leaves in which nothing happens."""
-    with engine(traps, traps.parent / "calm") as served:
-        drop(served, images)
-        told(served)
-        assert served.stop() == 0
-        return contents(served.root)
 
 
 def records(served: Engine) -> int:
@@ -199,7 +184,7 @@ def test_an_s3_store_may_be_gone_for_a_while(
 ) -> None:
     after = {"the first image": 0, "the middle": IMAGES // 3}.get(moment, IMAGES - 2)
     with remote(traps, tmp_path) as served, Watcher(served, Random(1)) as watcher:
-        s3 = client(served)
+        s3 = served.s3_at_once
         for name, data in images.items():
             s3.put_object(Bucket=served.bucket, Key=f"incoming/{name}", Body=data)
         until(lambda: records(served) >= after, 60, served.said)

@@ -13,8 +13,6 @@ from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.integration.engine import Engine
@@ -145,7 +143,7 @@ class Watcher:
         """A client of the endpoint that is served now: it has another port after every start."""
         url = str(self._served.told["endpoint"])
         if self._client is None or self._client[0] != url:
-            self._client = url, client(self._served)
+            self._client = url, self._served.s3_at_once
         return self._client[1]
 
     # -- what must hold
@@ -181,22 +179,10 @@ class Watcher:
             self._note(before == file["sha256"], f"{where}: {file['key']} was named before, with another hash")
 
 
-def client(served: Engine) -> S3Client:
-    """A client that tells of every failure at once."""
-    return boto3.client(
-        "s3",
-        endpoint_url=served.told["endpoint"],
-        aws_access_key_id=served.told["access_key"],
-        aws_secret_access_key=served.told["secret_key"],
-        region_name="us-east-1",
-        config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10),
-    )
-
-
 def answers(served: Engine) -> bool:
     """Whether the endpoint serves now."""
     try:
-        client(served).list_objects_v2(Bucket=served.bucket, MaxKeys=1)
+        served.s3_at_once.list_objects_v2(Bucket=served.bucket, MaxKeys=1)
     except (BotoCoreError, ClientError):
         return False
     return True

@@ -14,11 +14,17 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from tests.simulation import teeth
-from tests.simulation.plan import Plan, draw, load
-from tests.simulation.shrink import shrink
-from tests.simulation.story import Broken
-from tests.simulation.world import Simulated, play
+try:
+    from tests.simulation import teeth
+    from tests.simulation.plan import Plan, draw, load
+    from tests.simulation.shrink import shrink
+    from tests.simulation.story import Broken
+    from tests.simulation.world import Simulated, play
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__" or missing.name != "greenlet":
+        raise
+    print("greenlet is not installed. Run `make test` first, which installs it.", file=sys.stderr)
+    sys.exit(2)
 
 TOGETHER = 20  # seeds a process plays before it tells
 
@@ -35,13 +41,16 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many worlds to play")
-    parser.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes at a time")
-    parser.add_argument("--story", metavar="SEED|FILE", help="play one world and print its timeline")
-    parser.add_argument("--keep", metavar="FILE", type=Path, help="where to write a failing world once it is shrunk")
-    parser.add_argument("--shrink-seconds", type=float, default=60.0, help="how long to make a failing world smaller")
-    parser.add_argument("--teeth", nargs="*", metavar="BUG", help="catch deliberate bugs: all, or those named")
+    add = parser.add_argument
+    add("--seeds", metavar="N", type=int, default=200, help="how many worlds to play (default: %(default)s)")
+    add("--from", metavar="S", dest="first", type=int, default=0, help="the first seed (default: %(default)s)")
+    jobs = len(os.sched_getaffinity(0))
+    add("--jobs", metavar="N", type=int, default=jobs, help="processes at a time (default: one a CPU: %(default)s)")
+    add("--story", metavar="SEED|FILE", help="play one world and print its timeline")
+    add("--keep", metavar="FILE", type=Path, help="where to write a failing world once it is shrunk (default: nowhere)")
+    seconds = "how long to make a failing world smaller (default: %(default)g)"
+    add("--shrink-seconds", metavar="SECONDS", type=float, default=60.0, help=seconds)
+    add("--teeth", nargs="*", metavar="BUG", help="catch deliberate bugs: all, or those named")
     return parser.parse_args()
 
 

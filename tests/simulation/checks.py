@@ -1,15 +1,15 @@
-"""What must hold at every step, and what must hold when the dust has settled."""
+"""What must hold at every step of a world."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import fates, said
+from tests.simulation import fates
 from tests.simulation.clients import folder
 from tests.simulation.plan import JOBS
 from tests.simulation.story import Broken
@@ -40,13 +40,12 @@ class Checks:
         self._touched = dict.fromkeys(JOBS, 0.0)  # job that may be open → when somebody did something to it
         self._cancelled: dict[str, float] = {}  # job → since when a `_CANCEL` is there
         self._came: dict[tuple[str, str], float] = {}  # (rel, etag) → when a client put it there
+        self._listed: dict[str, float] = {}  # job → when its manifest was last sent, changed or deleted
         self._done_or_listed: set[str] = set()  # jobs that ever had a `_DONE` or a manifest
-        self._current: list[tuple[float, str]] = []  # (since when, which model version) is in force
-        self._asked_anew: dict[str, float] = {}  # job → when it was last asked to be reprocessed
+        self.current: list[tuple[float, str]] = []  # (since when, which model version) is in force
+        self.asked_anew: dict[str, float] = {}  # job → when it was last asked to be reprocessed
         self._webhooks: dict[str, tuple[str, str]] = {}
         self.broken: Broken | None = None  # the first promise that did not hold
-
-    # -- at every step
 
     def changed(self, who: str, key: str, data: bytes | None) -> None:
         """Called after every change of the bucket. What is found wrong is kept: who wrote may not care."""
@@ -78,11 +77,11 @@ class Checks:
         if key.endswith("/_DONE") or key.startswith("jobs/"):
             self._done_or_listed.update(job for job in JOBS if key in (folder(job) + "_DONE", f"jobs/{job}.json"))
         if key.endswith("/current") and data is not None:
-            self._current.append((now, data.decode()))
+            self.current.append((now, data.decode()))
         if key.startswith("control/requests/") and data is not None and who == "client":
             request = json.loads(data)
             if request["action"] == "reprocess":
-                self._asked_anew[request["job"]] = now
+                self.asked_anew[request["job"]] = now
         if key.startswith("incoming/") and data is not None:
             self._came[key[9:], self._world.bucket.head(key).etag] = now
         if key.endswith("/_CANCEL"):
@@ -91,6 +90,7 @@ class Checks:
             self._image(key[9:], data)
         elif key.startswith("jobs/"):
             self._config[key[5:-5]] += 1
+            self._listed[key[5:-5]] = now
         elif key.startswith("control/jobs/"):
             self._config[key[13:-5]] += 1  # torn: its pins are lost
 
@@ -133,7 +133,7 @@ class Checks:
     def _result(self, key: str, rest: str, data: bytes | None) -> None:
         job, (place, _, name) = "/".join(rest.split("/")[:2]), "/".join(rest.split("/")[2:]).partition("/")
         if key in self._named:
-            if data is None and place in self._kept(job):
+            if data is None and place in self.kept(job):
                 raise Broken("a named revision vanished", key)
             if data is not None and _sha(data) != self._named[key]:
                 raise Broken("a named revision changed", key)
@@ -142,13 +142,13 @@ class Checks:
         if place == "summary.json" and data is not None:
             self._summary(job, json.loads(data))
 
-    def _kept(self, job: str) -> set[str]:
+    def kept(self, job: str) -> set[str]:
         """The revisions that the job's summary names."""
         summary = self.json(f"results/{job}/summary.json") or {}
         return {summary.get("revision", ""), *(final["revision"] for final in summary.get("finals", ()))}
 
     def _summary(self, job: str, summary: dict[str, Any]) -> None:
-        self._whole(job, summary)
+        self.whole(job, summary)
         revision = summary["revision"]
         if not summary["final"] or revision in self._finals[job]:
             return
@@ -178,7 +178,8 @@ class Checks:
         held, now = {json.loads(line)["rel"] for line in roll}, self._world.loop.time()
         for rel in fates.expected(self._world, job).keys() - held:
             entry = self._json_entry(f"incoming/{rel}")
-            if entry and now - self._came.get((rel, entry.etag), now) > NOTICED:
+            member_since = max(self._came.get((rel, entry.etag), now), self._listed.get(job, 0.0)) if entry else now
+            if now - member_since > NOTICED:
                 raise Broken("a final revision holds every image", f"{job} {summary['revision']} lacks {rel}")
 
     def _json_entry(self, key: str) -> Any:
@@ -195,7 +196,7 @@ class Checks:
             if since < 60.0:
                 raise Broken("a job settles before it closes", f"{job} {entry['rel']} came {since:.1f} s before")
 
-    def _whole(self, job: str, summary: dict[str, Any]) -> None:
+    def whole(self, job: str, summary: dict[str, Any]) -> None:
         """Whatever a summary names is there, as it says."""
         for file in summary["files"]:
             data = self._world.bucket.data(file["key"])
@@ -376,120 +377,11 @@ class Checks:
         steps = {what for life in lives for _, what, _ in life.steps}
         return bool(steps & {"manifest", "request", "exhume"}) or len({life.variant for life in lives}) > 1
 
-    # -- in the end
-
-    def settled(self) -> bool:
-        """Whether everything is as it must be in the end."""
-        try:
-            self.at_the_end()
-        except Broken:
-            return False
-        return True
-
-    def at_the_end(self) -> None:
-        """Every image is accounted for exactly once, everybody was told, nothing is left over."""
-        for job in JOBS:
-            self._job(job)
-        if self._world.plan.calm:
-            fates.ran_once(self._world)
-
-    def _job(self, job: str) -> None:
-        expected = fates.expected(self._world, job)
-        summary, status = self.json(f"results/{job}/summary.json"), self.json(f"status/{job}.json")
-        if not expected and summary is None:
-            return
-        if summary is None or not summary["final"] or status is None or not status["closed"]:
-            raise Broken("every job closes", f"{job} {status} {summary and summary['revision']}")
-        self._whole(job, summary)
-        lines = self.lines(summary)
-        if lines is None:
-            if not fates.compile_may_fail(self._world):
-                raise Broken("every job is compiled", f"{job} {summary['results']}")
-        else:
-            self._lines(job, expected, lines)
-            said.check(self._world, job, summary, status, lines)
-        self._pins(job, summary)
-        self._told(job, summary)
-        if status["revision"] != summary["revision"] or status["state"] != summary["state"]:
-            raise Broken(
-                "a status is of the newest revision",
-                f"{job} {status['state']} {status['revision']} {summary['state']} {summary['revision']}",
-            )
-
-    def _lines(self, job: str, expected: dict[str, fates.Fate], lines: list[dict[str, Any]]) -> None:
-        gone = {line["rel"] for line in lines if self.is_gone(line["rel"])} - expected.keys()
-        found = Counter(line["rel"] for line in lines if line["rel"] not in gone)
-        if found != Counter(expected.keys()):
-            raise Broken(
-                "every image is accounted for exactly once", f"{job}: {dict(found)}, there are {sorted(expected)}"
-            )
-        for line in lines:
-            rel = line["rel"]
-            if rel in gone:
-                continue  # it keeps what it has
-            if line["state"] == "failed" or not self.is_gone(rel):  # what is kept is of bytes that were there
-                expected[rel].check(rel, line)
-            if line["state"] != "failed":
-                record = self.json(f"classifications/{rel}.json")
-                if record is None or record["source"]["sha256"] != line["sha256"]:
-                    raise Broken("the record is of the bytes that are there", rel)
-                for stage in ("fetch", "detect", "classify"):
-                    if self._world.bucket.data(f"failed/{stage}/{rel}.json") is not None:
-                        raise Broken("what is done has no dead letter", f"{stage} {rel}")
-
-    def _pins(self, job: str, summary: dict[str, Any]) -> None:
-        """The newest revision was made as its manifest, and whoever asked for it anew, wished."""
-        pins, manifest = summary["pins"], self._world.clients.manifest(job) or {}
-        stages = (manifest.get("pipelineConfig") or {}).get("stages", [{}])
-        wished = stages[0].get("parameters", {}).get("mark", "plain")
-        if pins["detect"]["parameters"]["mark"] != wished:
-            raise Broken("a manifest's wishes are followed", f"{job} {pins['detect']['parameters']} {wished}")
-        version, asked = pins["classify"]["model"]["version"], self._asked_anew.get(job)
-        ends = [at for at, _ in self._current[1:]] + [float("inf")]
-        possible = {v for (_, v), end in zip(self._current, ends, strict=True) if asked is None or end > asked}
-        if version not in possible:
-            raise Broken("a job that is reprocessed gets the model in force", f"{job} {version} {possible}")
+    # -- what is there
 
     def is_gone(self, rel: str) -> bool:
         """Whether an image was there, and its bytes were deleted."""
         return rel in self.history and self._world.bucket.data(f"incoming/{rel}") is None
-
-    def _told(self, job: str, summary: dict[str, Any]) -> None:
-        receipts = {key.rpartition("/")[2][:-5] for key in self._world.bucket.keys(f"receipts/{job}/")}
-        dead = {key.rpartition("/")[2][:-5] for key in self._world.bucket.keys(f"failed/notify/{job}/")}
-        finals = {final["revision"].removeprefix("r") for final in summary["finals"]}
-        if receipts & dead or finals - receipts - dead:
-            raise Broken(
-                "every final revision has one receipt",
-                f"{job}: {sorted(finals)}, receipts {sorted(receipts)}, dead letters {sorted(dead)}",
-            )
-        newest = summary["revision"].removeprefix("r")
-        receipt = self.json(f"receipts/{job}/{newest}.json")
-        if receipt is not None and receipt["outcome"] == "overtaken":
-            raise Broken("the newest revision is told itself", f"{job} {newest}")
-
-    def nothing_owed(self) -> None:
-        """The engine has nothing left to do, and nothing in memory."""
-        for engine in self._world.alive:
-            world = engine.world
-            left = {"jobs": list(world.ledger.jobs), "desks": list(world.desks), "tickets": list(world.ledger.held)}
-            left["effects"] = [job for job, waiting in world.effects.items() if waiting]
-            if any(left.values()):
-                raise Broken("nothing is owed in the end", f"{left}")
-        junk = [
-            k
-            for k in self._world.bucket.keys("")
-            if "/live-" in k or k.startswith(("control/requests/", "control/rolls/"))
-        ]
-        junk += [folder for job in JOBS for folder in self._unnamed(job)]
-        if junk:
-            raise Broken("nothing is left over in the end", f"{junk}")
-
-    def _unnamed(self, job: str) -> list[str]:
-        """Folders of revisions that no summary names."""
-        kept = self._kept(job)
-        level = self._world.bucket.level(f"results/{job}/")
-        return [folder for folder in level.folders if folder.rstrip("/").rpartition("/")[2] not in kept]
 
     def lines(self, summary: dict[str, Any]) -> list[dict[str, Any]] | None:
         """A revision's results; None where it could not be compiled."""

@@ -47,6 +47,13 @@ def _story(seed: int, hashing: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+def test_without_greenlet_one_line_says_what_to_do() -> None:
+    code = "import runpy, sys; sys.modules['greenlet'] = None; runpy.run_module('tests.simulation', None, '__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "make test" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_a_plan_survives_being_kept(tmp_path: Path) -> None:
     for seed in range(200):
         plan = draw(seed)

@@ -19,8 +19,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.simulation import clients
+from tests.simulation import clients, end_state
 from tests.simulation.bucket import Bucket, EngineStore, Faults
+from tests.simulation.checks import Checks
 from tests.simulation.plan import Life, Luck, Plan
 from tests.simulation.story import Broken, Story
 from tests.simulation.workers import Killed, SimulatedExecutor, pause
@@ -92,8 +93,6 @@ class Simulated:
     loop: SimulatedLoop = field(default_factory=SimulatedLoop)
 
     def __post_init__(self) -> None:
-        from tests.simulation.checks import Checks
-
         plan = self.plan
         self.story = Story(self.loop.time)
         self.luck = Luck(plan.seed)
@@ -130,7 +129,7 @@ class Simulated:
             self.variant = life.variant
             await self._live(life, last)
             self._no_errors()
-        self.checks.at_the_end()
+        end_state.check(self)
         if self.plan.mirrored and not self.plan.cursed and not self.clients.set_deadlines:
             # What a deadline cut off, or the store refused, may be tried once more there.
             await self._mirrored()
@@ -273,14 +272,14 @@ class Simulated:
         await asyncio.sleep(30.0)
         self._deliver(everything=True)
         until = self.loop.time() + PATIENCE
-        while not self.checks.settled():
+        while not end_state.reached(self):
             self._no_errors()
             if self.loop.time() > until:
-                self.checks.at_the_end()
+                end_state.check(self)
             await asyncio.sleep(30.0)
         await asyncio.gather(*(engine.executor.gone() for engine in self.engines))
         await asyncio.sleep(SETTLE + 25.0)  # what has settled stays so, whoever comes late
-        self.checks.nothing_owed()
+        end_state.nothing_owed(self)
 
     async def _mirrored(self) -> None:
         """The bucket in another store: an engine there finds everything done and tells nobody."""
@@ -294,7 +293,7 @@ class Simulated:
         made = sorted(set(self.bucket.keys("results/")) - before)
         if made or self.asked.total() != asked or len(self.told) != told:
             raise Broken("a mirrored bucket runs and tells nothing again", f"{made} {self.told[told:]}")
-        self.checks.at_the_end()
+        end_state.check(self)
 
     # -- what the functions see of the world
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +17,7 @@ PROJECT = Path(__file__).parents[1] / "functions" / "basic"
 JOB = "st7/n1"
 SETTLE = 30 * 60 + 5
 
-
-@pytest.fixture(name="case", autouse=True)
-def _case() -> Iterator[Any]:
-    sys.path.insert(0, str(PROJECT))
-    case = importlib.import_module("case_basic")
-    case.forget()
-    yield case
-    sys.path.remove(str(PROJECT))
+pytestmark = pytest.mark.usefixtures("case")
 
 
 def read(store: MemoryStore, key: str) -> Any:

@@ -6,10 +6,12 @@ import asyncio
 import json
 from typing import Any
 
-from tests.unit.test_engine import PROJECT, _case, read, status, summary
+import pytest
+
+from tests.unit.test_engine import PROJECT, read, status, summary
 from trapline.testing import Simulated
 
-__all__ = ["_case"]
+pytestmark = pytest.mark.usefixtures("case")
 
 
 def test_a_manifest_brings_its_images_and_closes_when_each_is_accounted_for(case: Any) -> None:

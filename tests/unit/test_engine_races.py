@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_engine import JOB, PROJECT, SETTLE, _case, image, lines, night, read, revisions, status, summary
+from tests.unit.test_engine import JOB, PROJECT, SETTLE, image, lines, night, read, revisions, status, summary
 from trapline.store.memory import MemoryStore
 from trapline.testing import Simulated
 
-__all__ = ["_case"]
+pytestmark = pytest.mark.usefixtures("case")
 
 Hook = Callable[[str, str], Awaitable[None]]
 

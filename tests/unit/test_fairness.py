@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,8 @@ IMAGE_SECONDS = 0.1  # one image in one stage
 MEMBER_SECONDS = 0.0003  # one member of a roll
 WORKERS = 2
 RATIO = 1.5
+
+pytestmark = pytest.mark.usefixtures("case")
 
 
 class Pool(InlineExecutor):
@@ -39,14 +38,6 @@ class Pool(InlineExecutor):
                 await asyncio.sleep(len(ticket.items) * IMAGE_SECONDS)
         self.ran.append(ticket)
         return self.runtime.run(ticket)
-
-
-@pytest.fixture(autouse=True)
-def _case() -> Iterator[None]:
-    sys.path.insert(0, str(PROJECT))
-    importlib.import_module("case_basic").forget()
-    yield
-    sys.path.remove(str(PROJECT))
 
 
 def world_of(simulated: Simulated) -> World:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +42,6 @@ class Away(MemoryStore):
         if key.startswith("control/") and 0 < self.left < TRIES:
             raise self._error
         return super().head(key)
-
-
-@pytest.fixture(name="case", autouse=True)
-def _case() -> Iterator[Any]:
-    sys.path.insert(0, str(PROJECT))
-    case = importlib.import_module("case_basic")
-    case.forget()
-    yield case
-    sys.path.remove(str(PROJECT))
 
 
 @pytest.mark.parametrize("error", AWAY)

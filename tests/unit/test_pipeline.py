@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import re
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -207,15 +204,6 @@ def test_parameters_come_with_their_defaults(project: Project) -> None:
 # -- a pipeline that leaves stages out still runs
 
 
-@pytest.fixture(name="handlers")
-def _handlers() -> Iterator[Any]:
-    sys.path.insert(0, str(BASIC))
-    case = importlib.import_module("case_basic")
-    case.forget()
-    yield case
-    sys.path.remove(str(BASIC))
-
-
 OPTIONAL = {
     "everything but detect": ("fetch", "classify", "compile", "notify"),
     "fetch": ("fetch",),
@@ -225,9 +213,10 @@ OPTIONAL = {
 }
 
 
+@pytest.mark.usefixtures("case")
 @pytest.mark.parametrize("what", OPTIONAL)
 def test_a_pipeline_without_some_stages_finishes_its_jobs_and_rests_after_a_restart(
-    project: Project, handlers: Any, what: str
+    project: Project, what: str
 ) -> None:
     left_out = OPTIONAL[what]
     spec = yaml.safe_load((BASIC / "pipeline.yaml").read_text())
@@ -257,7 +246,8 @@ async def _rest(world: Simulated) -> None:
     await asyncio.sleep(3600)
 
 
-def test_a_manifest_that_needs_a_fetch_is_refused_by_a_pipeline_without_one(project: Project, handlers: Any) -> None:
+@pytest.mark.usefixtures("case")
+def test_a_manifest_that_needs_a_fetch_is_refused_by_a_pipeline_without_one(project: Project) -> None:
     async def scenario(world: Simulated) -> None:
         manifest = {"sourceImages": [{"id": "a", "url": "https://example.org/a.jpg"}]}
         world.put("jobs/ecos/j1.json", json.dumps(manifest).encode())

@@ -153,14 +153,11 @@ def test_a_summary_that_is_refused_is_told_in_the_status_and_leaves_no_heap_of_r
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_receipt_that_is_refused_does_not_tell_the_client_again_and_again(error: str) -> None:
-    import case_basic  # type: ignore[import-not-found]
-
-    case_basic.forget()
+def test_a_receipt_that_is_refused_does_not_tell_the_client_again_and_again(case: Any, error: str) -> None:
     store = Refusing(lambda asked, other: other.startswith(f"receipts/{JOB}/"), error)
     play(store)
     fine(store, JOB)
-    assert Counter(job for job, _ in case_basic.TOLD)[JOB] == 1
+    assert Counter(job for job, _ in case.TOLD)[JOB] == 1
 
 
 @pytest.mark.parametrize("error", ERRORS)
