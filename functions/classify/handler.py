@@ -49,7 +49,7 @@ class Classify:
     def _crops(self, item: Item) -> list[RGB]:
         spec = self.model.card.input
         size = spec.width or 0  # a classifier's card has one
-        return [item.image.crop(tuple(found["box"]), size, margin=spec.margin) for found in item.detections]
+        return item.image.crops([tuple(found["box"]) for found in item.detections], size, margin=spec.margin)
 
 
 def _row(ranked: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from trapline.errors import CODES
 from trapline.records import DeadLetter, ImageRecord, RollEntry
 
+_NUMBERS = (float, int)
+_INFINITY = float("inf")
+
 
 class Member(Protocol):
     """One line of the roll, with what is stored about it."""
@@ -56,6 +59,11 @@ class View:
         return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
     @cached_property
+    def named(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """Each detection with its best classification."""
+        return [(detection, classification(detection)) for detection in self.detections]
+
+    @cached_property
     def key(self) -> str | None:
         for stored in (self.member.record, self.member.dead_letter):
             if stored is not None and stored.source.key:
@@ -90,14 +98,16 @@ def classification(detection: dict[str, Any]) -> dict[str, Any]:
     """A detection's classification with the highest score; empty when it has none."""
     found = detection.get("classifications")
     entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    if len(entries) == 1:
+        return entries[0]
     return max(entries, key=lambda entry: number(entry.get("score")) or 0.0, default={})
 
 
 def number(value: Any) -> float | None:
     """A finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+    if type(value) not in _NUMBERS or not -_INFINITY < value < _INFINITY:
         return None
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def mapping(value: Any) -> dict[str, Any]:

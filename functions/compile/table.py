@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from functions.compile.member import View, classification, mapping, number
+from functions.compile.member import View, mapping, number
 from trapline.records import StageNote
 
 _MODEL = ("", "_version", "_model", "_model_version", "_model_sha256")
@@ -20,10 +20,10 @@ COLUMNS = (
     *("latitude", "longitude"),
 )
 _CORNERS = ("x1", "y1", "x2", "y2")
-_FORMULA = "=+-@＝＋－＠"
+_NOBODY = [""] * len(_MODEL)
+_FORMULA = tuple("=+-@＝＋－＠")
 _MARK = "'"  # before text that a spreadsheet would run, and before text that begins with it: readers drop one
-
-Row = dict[str, Any]
+_FIRST = ("\t", "\r", _MARK)
 
 
 def header() -> bytes:
@@ -35,23 +35,35 @@ def rows(view: View) -> bytes:
     """A member's rows: one a detection, at least one; none while it is pending."""
     if view.state == "pending":
         return b""
-    image = _image_cells(view)
-    found = view.detections or [{}]
-    return _csv([_cells(image | _detection_cells(view, detection)) for detection in found])
+    image, place = _cells(_image_values(view)), _cells(number(where) for where in view.coordinates)
+    made = _Made(view)
+    found = view.named or [({}, {})]
+    return _csv(
+        [
+            *image,
+            *_cells(_detection_values(detection, top)),
+            *made.cells(detection, first=True),
+            *(made.cells(top, first=False) if top else _NOBODY),
+            *place,
+        ]
+        for detection, top in found
+    )
 
 
-def _cells(row: Row) -> list[str]:
-    return [_cell(row.get(column)) for column in COLUMNS]
+def _cells(values: Iterable[Any]) -> list[str]:
+    return [_cell(value) for value in values]
 
 
 def _cell(value: Any) -> str:
     """A number as it is; text so that no spreadsheet takes it for a formula."""
-    if value is None or (isinstance(value, float) and number(value) is None):
+    if value is None:
+        return ""
+    if number(value) is not None:
+        return str(value)
+    if isinstance(value, float):
         return ""
     text = str(value)
-    if number(value) is not None:
-        return text
-    risky = text[:1] in ("\t", "\r", _MARK) or text.lstrip()[:1] in tuple(_FORMULA)
+    risky = text[:1] in _FIRST or text.lstrip()[:1] in _FORMULA
     return f"{_MARK}{text}" if risky else text
 
 
@@ -61,64 +73,66 @@ def _csv(lines: Any) -> bytes:
     return buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
-# -- cells
+# -- values, in the order of the columns
 
 
-def _image_cells(view: View) -> Row:
-    latitude, longitude = view.coordinates
-    return {
-        "revision": view.revision,
-        "job": view.job,
-        "file": view.member.entry.rel,
-        "image_id": view.member.entry.id,
-        "image_sha256": view.sha256,
-        "captured_at": view.image.get("captured_at"),
-        "width": number(view.image.get("width")),
-        "height": number(view.image.get("height")),
-        "state": view.state,
-        "failure_code": view.failure["code"] if view.failure else None,
-        "latitude": number(latitude),
-        "longitude": number(longitude),
-    }
+def _image_values(view: View) -> list[Any]:
+    return [
+        view.revision,
+        view.job,
+        view.member.entry.rel,
+        view.member.entry.id,
+        view.sha256,
+        view.image.get("captured_at"),
+        number(view.image.get("width")),
+        number(view.image.get("height")),
+        view.state,
+        view.failure["code"] if view.failure else None,
+    ]
 
 
-def _detection_cells(view: View, detection: dict[str, Any]) -> Row:
-    top = classification(detection)
-    cells: Row = {
-        "detection_id": detection.get("id"),
-        "detection_label": detection.get("label"),
-        "detection_confidence": number(detection.get("confidence")),
-        "label": top.get("label"),
-        "score": number(top.get("score")),
-    }
-    cells |= _box(detection)
-    cells |= dict(_made_by("detector", _note(view, detection, first=True)))
-    return cells | dict(_made_by("classifier", _note(view, top, first=False) if top else None))
+def _detection_values(detection: dict[str, Any], top: dict[str, Any]) -> list[Any]:
+    return [
+        detection.get("id"),
+        *_box(detection),
+        detection.get("label"),
+        number(detection.get("confidence")),
+        top.get("label"),
+        number(top.get("score")),
+    ]
 
 
-def _box(detection: dict[str, Any]) -> Row:
+def _box(detection: dict[str, Any]) -> list[Any]:
     """Pixel corners, from a mapping or a list."""
     box = detection.get("box", detection.get("bbox"))
     if isinstance(box, list | tuple) and len(box) == len(_CORNERS):
-        box = dict(zip(_CORNERS, box, strict=True))
-    return {corner: number(mapping(box).get(corner)) for corner in _CORNERS}
+        return [number(corner) for corner in box]
+    return [number(mapping(box).get(corner)) for corner in _CORNERS]
 
 
-def _note(view: View, part: dict[str, Any], first: bool) -> StageNote | None:
-    """The stage that made a detection or classification: the one it names, or else the record's first or last."""
-    stages = view.member.record.stages if view.member.record else {}
-    named = stages.get(str(part.get("stage")))
-    if named is not None:
-        return named
-    notes = list(stages.values())
-    ran = notes[:1] if first else [note for note in notes[1:] if note.outcome == "done"][-1:]
-    return ran[0] if ran else None
+class _Made:
+    """Which function and model made a part of a member, as cells; worked out once for each stage."""
+
+    def __init__(self, view: View) -> None:
+        self._stages = view.member.record.stages if view.member.record else {}
+        self._known: dict[tuple[str, bool], list[str]] = {}
+
+    def cells(self, part: dict[str, Any], *, first: bool) -> list[str]:
+        key = (str(part.get("stage")), first)
+        if key not in self._known:
+            note = self._note(*key)
+            self._known[key] = _cells(_made_by(note)) if note else _NOBODY
+        return self._known[key]
+
+    def _note(self, named: str, first: bool) -> StageNote | None:
+        """The stage that made a detection or classification: the one it names, or else the record's first or last."""
+        if named in self._stages:
+            return self._stages[named]
+        notes = list(self._stages.values())
+        ran = notes[:1] if first else [note for note in notes[1:] if note.outcome == "done"][-1:]
+        return ran[0] if ran else None
 
 
-def _made_by(role: str, note: StageNote | None) -> Iterator[tuple[str, Any]]:
-    if note is None:
-        return
+def _made_by(note: StageNote) -> list[Any]:
     made, model = note.produced_by, note.produced_by.model
-    values = (made.function, made.version, *((model.name, model.version, model.sha256) if model else ()))
-    for part, value in zip(_MODEL, values, strict=False):
-        yield f"{role}{part}", value
+    return [made.function, made.version, *((model.name, model.version, model.sha256) if model else (None,) * 3)]

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from functions.compile.member import View, classification
+from functions.compile.member import View
 
 LABELS = 1000  # different labels counted by name; more than a summary can use
 
@@ -30,9 +30,9 @@ class Tally:
             self._images["pending" if view.state == "pending" else "failed"] += 1
             return
         self._images["with_detections" if view.detections else "empty"] += 1
-        for detection in view.detections:
+        for detection, top in view.named:
             self._detections += 1
-            self._label(str(classification(detection).get("label") or detection.get("label") or ""))
+            self._label(str(top.get("label") or detection.get("label") or ""))
 
     def body(self, not_received: int) -> dict[str, Any]:
         """The summary's `results`."""

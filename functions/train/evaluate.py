@@ -153,7 +153,7 @@ def _named_right(
     model: Model, image: Image, boxes: Sequence[tuple[float, float, float, float]], insects: Sequence[Insect]
 ) -> list[bool]:
     spec = model.card.input
-    crops = [image.crop(box, spec.width or 0, margin=spec.margin) for box in boxes]
+    crops = image.crops(boxes, spec.width or 0, margin=spec.margin)
     named = [ranked[0][0] for ranked in model.classify(crops, top_k=1)]
     return [name == insect.label for name, insect in zip(named, insects, strict=True)]
 

@@ -15,7 +15,8 @@ from PIL import Image as Pillow
 from PIL import ImageChops, ImageFile
 
 from trapline.errors import ConfigError, Permanent
-from trapline.images import SUFFIXES, Image
+from trapline.images import RGB, SUFFIXES, Image
+from trapline.images.decoding import Header, decode
 
 WIDTH, HEIGHT = 240, 160
 TURNED_BACK = {
@@ -247,6 +248,26 @@ def test_a_crop_reads_the_same_whatever_was_decoded_before() -> None:
     used.pixels(max_side=30)
     box = (16.0, 16.0, 112.0, 100.0)
     assert (fresh.crop(box, 32, margin=0.1) == used.crop(box, 32, margin=0.1)).all()
+
+
+def test_crops_of_one_picture_come_from_one_decoding_as_fine_as_the_smallest_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    divisors = list[int]()
+
+    def noted(data: bytes, head: Header, divisor: int) -> RGB:
+        divisors.append(divisor)
+        return decode(data, head, divisor)
+
+    monkeypatch.setattr("trapline.images.image.decode", noted)
+    data = saved(picture().resize((1600, 1200)), "JPEG")
+    small, large = (100.0, 100.0, 150.0, 150.0), (300.0, 300.0, 900.0, 900.0)
+    image = Image(data)
+    together = image.crops([large, small], 48)
+    assert [crop.shape for crop in together] == [(48, 48, 3)] * 2
+    assert (together[1] == Image(data).crop(small, 48)).all()
+    assert divisors == [1, 1]
+    assert Image(data).crops([], 48) == []
 
 
 @pytest.mark.parametrize(

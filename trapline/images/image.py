@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -92,18 +93,21 @@ class Image:
         return self._at(1)
 
     def crop(self, box: Box, size: int, *, margin: float = 0.0) -> RGB:
-        """A `size` x `size` square around `box`, decoded no finer than it needs to be.
+        """As `crops`, of one box."""
+        return self.crops([box], size, margin=margin)[0]
 
-        The square's side is the box's longer side with `margin` times that added all around. Where it leaves the
+    def crops(self, boxes: Sequence[Box], size: int, *, margin: float = 0.0) -> list[RGB]:
+        """A `size` x `size` square around each box, all from one decoding: no finer than the smallest needs.
+
+        A square's side is its box's longer side with `margin` times that added all around. Where it leaves the
         picture, the picture's edge is repeated.
         """
-        x1, y1, x2, y2 = box
-        side = max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * margin)
+        if not boxes:
+            return []
+        sides = [max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * margin) for x1, y1, x2, y2 in boxes]
         longer = max(self.width, self.height)
-        source = self.pixels(max_side=min(longer, int(np.ceil(longer * size / side))))
-        centre = ((x1 + x2) / 2 / source.scale_x, (y1 + y2) / 2 / source.scale_y)
-        half = (side / 2 / source.scale_x, side / 2 / source.scale_y)
-        return _square(source.array, centre, half, size)
+        source = self.pixels(max_side=min(longer, int(np.ceil(longer * size / min(sides)))))
+        return [_square_around(source, box, side, size) for box, side in zip(boxes, sides, strict=True)]
 
     def release(self) -> None:
         """Drop the decoded pixels. They are decoded again if they are asked for again."""
@@ -169,13 +173,24 @@ def _zone(name: str) -> ZoneInfo:
         ) from error
 
 
+def _square_around(source: Pixels, box: Box, side: float, size: int) -> RGB:
+    x1, y1, x2, y2 = box
+    centre = ((x1 + x2) / 2 / source.scale_x, (y1 + y2) / 2 / source.scale_y)
+    half = (side / 2 / source.scale_x, side / 2 / source.scale_y)
+    return _square(source.array, centre, half, size)
+
+
 def _square(array: RGB, centre: tuple[float, float], half: tuple[float, float], size: int) -> RGB:
     height, width = array.shape[:2]
     left, top = int(np.floor(centre[0] - half[0])), int(np.floor(centre[1] - half[1]))
     right, bottom = int(np.ceil(centre[0] + half[0])) + 1, int(np.ceil(centre[1] + half[1])) + 1
-    columns = np.clip(np.arange(left, right), 0, width - 1)
-    rows = np.clip(np.arange(top, bottom), 0, height - 1)
-    window = Pillow.fromarray(array[rows[:, None], columns[None, :]])
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        inside = array[top:bottom, left:right]
+    else:
+        columns = np.clip(np.arange(left, right), 0, width - 1)
+        rows = np.clip(np.arange(top, bottom), 0, height - 1)
+        inside = array[rows[:, None], columns[None, :]]
+    window = Pillow.fromarray(inside)
     x, y = centre[0] - left, centre[1] - top
     exact = (max(0.0, x - half[0]), max(0.0, y - half[1]), x + half[0], y + half[1])  # rounding may give -1e-14
     return np.asarray(window.resize((size, size), Pillow.Resampling.BILINEAR, box=exact))
