@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ from trapline.wellformed import check_values, first_problem
 SCHEMA = 1
 
 StageState = Literal["unknown", "pending", "owed", "running", "done", "skipped", "failed", "blocked"]
+MemberState = Literal["done", "skipped", "failed", "blocked", "pending"]
 JobState = Literal["WAITING", "PROCESSING", "SUCCEEDED", "PARTIAL", "FAILED", "CANCELLED"]
 FINAL_STATES = frozenset(("SUCCEEDED", "PARTIAL", "FAILED"))
 
@@ -445,11 +446,11 @@ class NotifyOrder(Frozen):
     overtaken: bool = False
 
 
-class RollEntry(Frozen):
-    """One member of a job, as a gather must find it."""
+class RollEntry(NamedTuple):
+    """One member of a job, as a gather must find it. Light: a roll may have a hundred thousand of them."""
 
     rel: str
-    state: Literal["done", "skipped", "failed", "blocked", "pending"]
+    state: MemberState
     stage: str = ""  # the stage of the deepest record, or of the dead letter
     recipe: str = ""
     etag: str = ""
@@ -460,6 +461,26 @@ class RollEntry(Frozen):
     id: str = ""  # the manifest's id
     event_id: str = ""
     letter: str = ""  # the key of its dead letter, where the store refuses the usual one
+
+    def line(self) -> str:
+        """The entry as a line of JSON, without what is as usual."""
+        said = {name: value for name, value in zip(self._fields, self, strict=True) if value != _USUAL.get(name)}
+        return _compact(said) + "\n"
+
+    @classmethod
+    def read(cls, line: bytes) -> RollEntry:
+        """The entry of a line. Raises `ValueError` where it is none."""
+        try:
+            said = json.loads(line)
+        except RecursionError:
+            said = None
+        if not isinstance(said, dict) or not {"rel", "state"} <= said.keys():
+            raise ValueError(f"no member: {line[:80]!r}")
+        return cls(**{name: said[name] for name in cls._fields if name in said})
+
+
+_USUAL = RollEntry._field_defaults
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 Ticket.model_rebuild()

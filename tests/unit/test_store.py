@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -299,13 +300,12 @@ def test_a_failed_write_leaves_nothing_behind(folder: FolderStore) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_told_as_such(folder: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import builtins
+    real, scratch = os.open, str(folder.scratch)
 
-    real = open
-    scratch = str(folder.scratch)
-    monkeypatch.setattr(
-        builtins, "open", lambda path, *rest: real("/dev/full" if str(path).startswith(scratch) else path, "wb")
-    )
+    def full(path: Any, *rest: Any, **named: Any) -> int:
+        return real("/dev/full", os.O_WRONLY) if str(path).startswith(scratch) else real(path, *rest, **named)
+
+    monkeypatch.setattr(os, "open", full)
     with pytest.raises(SurroundingsError, match=r"disk .* is full.*Free some space"):
         folder.put("in/a", b"x" * 100_000)
 

@@ -200,7 +200,7 @@ def _revision(store: Store, layout: Layout, story: Explanation) -> None:
     story.revision = summary.last_final.revision
     story.results = layout.result(story.job, f"{story.revision}/")
     for line in (jobs.read_bytes(store, story.results + "members.jsonl") or b"").splitlines():
-        entry = RollEntry.model_validate_json(line)
+        entry = RollEntry.read(line)
         if entry.rel == story.rel:
             story.state_in_revision = entry.state
             return

@@ -114,6 +114,7 @@ async def chart(world: World, name: str) -> None:
     was_cancelled = job.cancelled
     world.ledger.chart(name, found, Received(trigger="sweep", at=world.clock.wall()))
     if job.cancelled != was_cancelled:
+        log.info("event=job.%s job=%r images=%d", "cancelled" if job.cancelled else "resumed", name, len(job.images))
         revoke(world, name, job.cancelled)
     desk.listing, desk.whole = listing.arrived.text, listing.text
     desk.chart_seq = job.seq
@@ -264,7 +265,7 @@ async def _members(world: World, name: str, final: LastFinal) -> dict[str, RollE
     key = world.layout.result(name, f"{final.revision}/members.jsonl")
     got = (await refusals.gets(world, [key]))[0]
     try:
-        entries = [RollEntry.model_validate_json(line) for line in (got.data.splitlines() if got else ())]
+        entries = [RollEntry.read(line) for line in (got.data.splitlines() if got else ())]
     except ValueError:
         return {}  # torn by a power loss: the records are read instead
     return {entry.rel: entry for entry in entries}

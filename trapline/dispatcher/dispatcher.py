@@ -66,6 +66,7 @@ class Dispatcher:
         await self._inflight.recall()
         self._schedule()
         self.ready.set()
+        log.info("event=engine.ready workers=%d", self.world.executor.workers)
         try:
             while self._overtaken is None:
                 pause = self._turn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
 from typing import Any
@@ -160,19 +161,20 @@ async def _compile(world: World, gather: Stage, name: str, n: int | None) -> Non
 
 
 async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -> None:
-    job, desk = world.ledger.jobs[name], world.desk(name)
+    job, desk, start = world.ledger.jobs[name], world.desk(name), world.now()
     # Roll, seal and seq are of one moment: nothing is awaited between them.
     began, entries = job.seq, list(closing.roll(world.ledger.graph, job))
     as_final = _numbered(n, seal_of(world, name)) if n is not None else None
     if as_final and (not closing.gatherable(job) or any(entry.state == "pending" for entry in entries)):
         return
-    revision = as_final.revision if as_final else "live-" + digest([e.model_dump() for e in entries])[:8]
+    lines = roll_lines(entries)
+    revision = as_final.revision if as_final else f"live-{hashlib.sha256(lines).hexdigest()[:8]}"
     job.compiled_at = world.now()
     if as_final is None and desk.summary is not None and desk.summary.revision == revision:
         job.compiled_seq = began
         return
     ticket = _ticket(world, gather, job, revision, as_final, len(entries))
-    outcome = await _run(world, ticket, entries, as_final)
+    outcome = await _run(world, ticket, lines, as_final)
     job.compiled_at = world.now()
     if not _succeeded(outcome):
         await _failed(world, gather, name, outcome, as_final, began)
@@ -181,15 +183,17 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
     else:
         job.dead_gather = job.dead_gather and as_final is None
         await _publish(world, name, revision, as_final, entries, outcome, began)
+        took = world.now() - start
+        log.info("event=job.compiled job=%r revision=%s images=%d seconds=%.3f", name, revision, len(entries), took)
 
 
 def _numbered(n: int, seal: str) -> LastFinal:
     return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}")
 
 
-async def _run(world: World, ticket: Ticket, entries: list[RollEntry], as_final: LastFinal | None) -> Outcome:
+async def _run(world: World, ticket: Ticket, lines: bytes, as_final: LastFinal | None) -> Outcome:
     roll = ticket.gather.roll if ticket.gather else ""
-    if not await refusals.put(world, roll, roll_lines(iter(entries)), "application/x-ndjson"):
+    if not await refusals.put(world, roll, lines, "application/x-ndjson"):
         if as_final:
             world.desk(ticket.job).refused_n = as_final.n
         raise StoreUnavailable(f"The store refuses {roll}.", remedy="It is tried under another number.")

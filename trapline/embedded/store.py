@@ -127,10 +127,7 @@ class EmbeddedStore:
         """Whether a write would change the size of an object that is there, and that clients may be reading."""
         if not key.startswith(self._polled):
             return False
-        try:
-            return self._folder.head(key).size != size
-        except NotFound:
-            return False
+        return self._folder.size(key) not in (None, size)
 
     def _overwrite(self, key: str, data: bytes) -> Entry:
         folder = _folder_of(key)

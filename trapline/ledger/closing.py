@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 from trapline.ledger.states import (
     BLOCKED,
@@ -19,7 +18,9 @@ from trapline.ledger.states import (
     Image,
     Job,
 )
-from trapline.records import JobState, RollEntry
+from trapline.records import JobState, MemberState, RollEntry
+
+_NOT_LISTED = ("", "", "")
 
 
 def quiet(job: Job, now: float) -> float:
@@ -121,26 +122,28 @@ def roll(graph: Graph, job: Job) -> Iterator[RollEntry]:
 
 
 def _entry(graph: Graph, job: Job, image: Image) -> RollEntry:
-    ident, event, _ = job.listed.get(image.rel, ("", "", ""))
-    last = image.states[graph.last]
-    common: dict[str, Any] = {
-        "rel": image.rel,
-        "etag": image.etag,
-        "size": image.size,
-        "sha256": image.sha256,
-        "kept": image.bytes_gone,
-        "id": ident,
-        "event_id": event,
-    }
+    last, stage, recipe, code, letter = image.states[graph.last], "", "", "", ""
+    state: MemberState = "pending"
     if last in PASSED:
-        name = graph.names[graph.last]
-        recipe = (image.bytes_gone and image.recipe) or job.pins[name].recipe  # a kept record keeps its own
-        return RollEntry(state="skipped" if last == SKIPPED else "done", stage=name, recipe=recipe, **common)
-    if last in (FAILED, BLOCKED) and image.failure:
-        return RollEntry(
-            state="failed", stage=image.failure.stage, code=image.failure.code, letter=image.failure.letter, **common
-        )
-    return RollEntry(state="pending", **common)
+        state, stage = "skipped" if last == SKIPPED else "done", graph.names[graph.last]
+        recipe = (image.bytes_gone and image.recipe) or job.pins[stage].recipe  # a kept record keeps its own
+    elif last in (FAILED, BLOCKED) and image.failure:
+        state, stage, code, letter = "failed", image.failure.stage, image.failure.code, image.failure.letter
+    ident, event, _ = job.listed.get(image.rel, _NOT_LISTED)
+    return RollEntry(
+        image.rel,
+        state,
+        stage,
+        recipe,
+        image.etag,
+        image.size,
+        image.sha256,
+        code,
+        image.bytes_gone,
+        ident,
+        event,
+        letter,
+    )
 
 
 def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ class JobStages:
     def _roll(self, order: GatherOrder) -> Iterator[Member]:
         with self._store.open(order.roll) as stream:
             for line in stream:
-                yield self._member(RollEntry.model_validate_json(line))
+                yield self._member(RollEntry.read(line))
 
     def _member(self, entry: RollEntry) -> Member:
         if entry.state in ("done", "skipped"):
@@ -247,9 +246,6 @@ def _no_summary() -> Failure:
     return Permanent("The function returned no summary; expected one dict.", code="function_output")
 
 
-def roll_lines(entries: Iterator[RollEntry]) -> bytes:
+def roll_lines(entries: Iterable[RollEntry]) -> bytes:
     """A roll as it is stored: one JSON line a member."""
-    dumps = (
-        json.dumps(e.model_dump(exclude_defaults=True), ensure_ascii=False, separators=(",", ":")) for e in entries
-    )
-    return "".join(line + "\n" for line in dumps).encode("utf-8", "surrogatepass")
+    return "".join(entry.line() for entry in entries).encode("utf-8", "surrogatepass")
