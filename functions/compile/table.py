@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
 from typing import Any
 
 from functions.compile.member import View, mapping, number
@@ -35,13 +34,13 @@ def rows(view: View) -> bytes:
     """A member's rows: one a detection, at least one; none while it is pending."""
     if view.state == "pending":
         return b""
-    image, place = _cells(_image_values(view)), _cells(number(where) for where in view.coordinates)
+    image, place = _image_cells(view), [_number(where) for where in view.coordinates]
     made = _Made(view)
     found = view.named or [({}, {})]
     return _csv(
         [
             *image,
-            *_cells(_detection_values(detection, top)),
+            *_detection_cells(detection, top),
             *made.cells(detection, first=True),
             *(made.cells(top, first=False) if top else _NOBODY),
             *place,
@@ -50,21 +49,21 @@ def rows(view: View) -> bytes:
     )
 
 
-def _cells(values: Iterable[Any]) -> list[str]:
-    return [_cell(value) for value in values]
-
-
 def _cell(value: Any) -> str:
     """A number as it is; text so that no spreadsheet takes it for a formula."""
     if value is None:
         return ""
-    if number(value) is not None:
-        return str(value)
-    if isinstance(value, float):
-        return ""
-    text = str(value)
-    risky = text[:1] in _FIRST or text.lstrip()[:1] in _FORMULA
-    return f"{_MARK}{text}" if risky else text
+    if not isinstance(value, str):
+        if number(value) is not None or isinstance(value, float):
+            return _number(value)
+        value = str(value)
+    risky = value[:1] in _FIRST or value.lstrip()[:1] in _FORMULA
+    return f"{_MARK}{value}" if risky else value
+
+
+def _number(value: Any) -> str:
+    """A finite number as text; empty for anything else."""
+    return "" if number(value) is None else str(value)
 
 
 def _csv(lines: Any) -> bytes:
@@ -73,41 +72,41 @@ def _csv(lines: Any) -> bytes:
     return buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
-# -- values, in the order of the columns
+# -- cells, in the order of the columns
 
 
-def _image_values(view: View) -> list[Any]:
+def _image_cells(view: View) -> list[str]:
     return [
-        view.revision,
-        view.job,
-        view.member.entry.rel,
-        view.member.entry.id,
-        view.sha256,
-        view.image.get("captured_at"),
-        number(view.image.get("width")),
-        number(view.image.get("height")),
+        _cell(view.revision),
+        _cell(view.job),
+        _cell(view.member.entry.rel),
+        _cell(view.member.entry.id),
+        _cell(view.sha256),
+        _cell(view.image.get("captured_at")),
+        _number(view.image.get("width")),
+        _number(view.image.get("height")),
         view.state,
-        view.failure["code"] if view.failure else None,
+        view.failure["code"] if view.failure else "",
     ]
 
 
-def _detection_values(detection: dict[str, Any], top: dict[str, Any]) -> list[Any]:
+def _detection_cells(detection: dict[str, Any], top: dict[str, Any]) -> list[str]:
     return [
-        detection.get("id"),
+        _cell(detection.get("id")),
         *_box(detection),
-        detection.get("label"),
-        number(detection.get("confidence")),
-        top.get("label"),
-        number(top.get("score")),
+        _cell(detection.get("label")),
+        _number(detection.get("confidence")),
+        _cell(top.get("label")),
+        _number(top.get("score")),
     ]
 
 
-def _box(detection: dict[str, Any]) -> list[Any]:
+def _box(detection: dict[str, Any]) -> list[str]:
     """Pixel corners, from a mapping or a list."""
     box = detection.get("box", detection.get("bbox"))
     if isinstance(box, list | tuple) and len(box) == len(_CORNERS):
-        return [number(corner) for corner in box]
-    return [number(mapping(box).get(corner)) for corner in _CORNERS]
+        return [_number(corner) for corner in box]
+    return [_number(mapping(box).get(corner)) for corner in _CORNERS]
 
 
 class _Made:
@@ -121,7 +120,7 @@ class _Made:
         key = (str(part.get("stage")), first)
         if key not in self._known:
             note = self._note(*key)
-            self._known[key] = _cells(_made_by(note)) if note else _NOBODY
+            self._known[key] = [_cell(value) for value in _made_by(note)] if note else _NOBODY
         return self._known[key]
 
     def _note(self, named: str, first: bool) -> StageNote | None:

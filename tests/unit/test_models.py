@@ -277,6 +277,27 @@ def test_pictures_of_different_sizes_in_one_batch_are_each_as_alone() -> None:
     assert loaded.detect(images) == [loaded.detect([image])[0] for image in images]
 
 
+def test_where_onnxruntime_offers_an_accelerator_pictures_run_together_and_are_each_as_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = [dots(160, 96, (16 * n, 42)) for n in range(1, 10)]
+    alone = [model(detector_card(DOTS), DOTS).detect([image])[0] for image in images]
+    # onnxruntime's own provider that runs anywhere stands for the GPU's: it is asked first, and leaves all to the CPU.
+    monkeypatch.setattr("trapline.models.session._CUDA", "AzureExecutionProvider")
+    loaded = model(detector_card(DOTS), DOTS)
+    assert loaded.session().get_providers() == ["AzureExecutionProvider", "CPUExecutionProvider"]
+    together = list[int]()
+    run = loaded.session().run
+
+    def counted(names: Any, inputs: dict[str, Any]) -> Any:
+        together.append(len(inputs["x"]))
+        return run(names, inputs)
+
+    monkeypatch.setattr(loaded.session(), "run", counted)
+    assert loaded.detect(images) == alone
+    assert together == [8, 1]
+
+
 def test_a_peak_is_told_once_and_neighbours_below_it_are_not() -> None:
     heat = np.zeros((1, 6, 6), np.float32)
     heat[0, 2, 2], heat[0, 2, 3], heat[0, 5, 5] = 0.9, 0.8, 0.6
