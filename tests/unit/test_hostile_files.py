@@ -128,5 +128,5 @@ def test_an_image_that_needs_too_much_memory_costs_itself_and_not_its_batch() ->
         items.append(Item(rel=f"st7/n1/{name}.jpg", key=entry.key, etag=entry.etag))
     pin = Pin(stage="detect", recipe="r")
     ticket = Ticket(id="t", stage="detect", job="st7/n1", pin=pin, items=tuple(items), limit_seconds=60)
-    outcomes = ImageStage(store, layout, 1000, time.monotonic, 1000).run(ticket, Greedy)
+    outcomes = ImageStage(store, layout, 1000, time.monotonic, 1000, "detect").run(ticket, Greedy)
     assert [(one.result, one.code) for one in outcomes] == [("done", ""), ("failed", "out_of_memory"), ("done", "")]

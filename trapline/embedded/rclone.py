@@ -128,7 +128,7 @@ class Rclone:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            preexec_fn=_dies_with(os.getpid()),  # noqa: PLW1509 - it makes two system calls and takes no lock
+            preexec_fn=dies_with(os.getpid()),  # noqa: PLW1509 - it makes two system calls and takes no lock
             start_new_session=True,  # a Ctrl-C is the engine's to answer
         )
         threading.Thread(target=self._listen, args=(process,), name="rclone-log", daemon=True).start()
@@ -273,8 +273,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _dies_with(parent: int) -> Callable[[], None] | None:
-    """Has the kernel end the child with its parent, even one that was killed. Linux only."""
+def dies_with(parent: int) -> Callable[[], None] | None:
+    """For `preexec_fn`: has the kernel end the child with its parent, even one that was killed. Linux only."""
     if _prctl is None:
         return None
 

@@ -22,7 +22,10 @@ from trapline.runtime.runtime import Runtime
 
 log = logging.getLogger("trapline.worker")
 
+REST = 5.0  # seconds without work
+
 _PR_SET_PDEATHSIG = 1
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
 
 
 def main(fd: int) -> None:
@@ -52,7 +55,7 @@ def _die_with_parent() -> None:
 def _serve(connection: Connection, runtime: Runtime) -> None:
     tickets: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, runtime, tickets), name="receive", daemon=True).start()
-    while (ticket := tickets.get()) is not None:
+    while (ticket := _next(tickets)) is not None:
         connection.send_bytes(b"start " + ticket.id.encode())
         try:
             outcome = runtime.run(ticket)
@@ -61,6 +64,16 @@ def _serve(connection: Connection, runtime: Runtime) -> None:
             again = (ItemOutcome(rel=item.rel, result="unknown", after=5.0) for item in ticket.items)
             outcome = Outcome(ticket=ticket.id, items=tuple(again))
         connection.send_bytes(outcome.model_dump_json(exclude_defaults=True).encode())
+
+
+def _next(tickets: queue.SimpleQueue[Ticket | None]) -> Ticket | None:
+    """The next ticket. When there is none for a while, memory that lies free is given back."""
+    try:
+        return tickets.get(timeout=REST)
+    except queue.Empty:
+        if _malloc_trim is not None:
+            _malloc_trim(0)
+        return tickets.get()
 
 
 def _receive(connection: Connection, runtime: Runtime, tickets: queue.SimpleQueue[Ticket | None]) -> None:

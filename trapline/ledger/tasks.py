@@ -104,7 +104,10 @@ def _batch(graph: Graph, policy: Policy, job: Job, stage: int, parallel: int) ->
     if not queue:
         return []
     pin = job.pins[graph.names[stage]]
-    size = min(policy.batch(pin.stage, pin.function), max(1, -(-len(queue) // max(1, parallel))))
+    # Few tasks are spread over the workers. While there are many, those that came back together go out together: the
+    # worker that has just had these images in hand need not read them again.
+    waiting = sum(map(len, job.ready))
+    size = min(policy.batch(pin.stage, pin.function), max(1, -(-waiting // max(1, parallel))))
     rels: list[str] = []
     while queue and len(rels) < size:
         rel = queue.popleft()

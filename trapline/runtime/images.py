@@ -61,13 +61,14 @@ class ImageStage:
     """Runs tickets of per-image stages against one store."""
 
     def __init__(
-        self, store: Store, layout: Layout, max_pixels: int, clock: Callable[[], float], cache_bytes: int
+        self, store: Store, layout: Layout, max_pixels: int, clock: Callable[[], float], cache_bytes: int, leaf: str
     ) -> None:
         self._store = store
         self._layout = layout
         self._max_pixels = max_pixels
         self._clock = clock
         self._bytes = ByteCache(cache_bytes)
+        self._leaf = leaf  # the stage after which no other needs an image's bytes; empty: several may be last
         self._records = RecordCache()
 
     def prefetch(self, ticket: Ticket) -> None:
@@ -94,6 +95,9 @@ class ImageStage:
                 _release(called)
         for task in tasks:
             outcomes.append(self._commit(ticket, task, until))
+        if ticket.stage == self._leaf:
+            for item in ticket.items:
+                self._bytes.drop(item.key)
         return outcomes
 
     # -- reading

@@ -50,7 +50,10 @@ class Runtime:
         self._store = store
         self._pipeline = pipeline
         self._functions = Functions(pipeline, models or ModelCache(store, layout, cache))
-        self._images = ImageStage(store, layout, pipeline.spec.images.max_pixels, clock, cache_bytes)
+        read = {parent for stage in pipeline.stages.values() if stage.kind == "image" for parent in stage.parents}
+        leaves = [name for name in pipeline.image_stages if name not in read]
+        leaf = leaves[0] if len(leaves) == 1 else ""
+        self._images = ImageStage(store, layout, pipeline.spec.images.max_pixels, clock, cache_bytes, leaf)
         self._jobs = JobStages(store, layout, pipeline.spec.bucket, other, clock)
 
     def prefetch(self, ticket: Ticket) -> None:
