@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterable
 from typing import Any
 
 from functions.compile.member import View, mapping, number
@@ -19,7 +18,8 @@ COLUMNS = (
     *("latitude", "longitude"),
 )
 _CORNERS = ("x1", "y1", "x2", "y2")
-_NOBODY = [""] * len(_MODEL)
+_NOBODY = "," * (len(_MODEL) - 1)
+_QUOTED = frozenset('",\r\n')
 _FORMULA = tuple("=+-@＝＋－＠")
 _MARK = "'"  # before text that a spreadsheet would run, and before text that begins with it: readers drop one
 _FIRST = ("\t", "\r", _MARK)
@@ -27,26 +27,33 @@ _FIRST = ("\t", "\r", _MARK)
 
 def header() -> bytes:
     """The names of the columns."""
-    return _csv([COLUMNS])
+    return (_line(COLUMNS) + "\r\n").encode()
 
 
 def rows(view: View) -> bytes:
     """A member's rows: one a detection, at least one; none while it is pending."""
     if view.state == "pending":
         return b""
-    image, place = _image_cells(view), [_number(where) for where in view.coordinates]
     made = _Made(view)
-    found = view.named or [({}, {})]
-    return _csv(
-        [
-            *image,
-            *_detection_cells(detection, top),
-            *made.cells(detection, first=True),
-            *(made.cells(top, first=False) if top else _NOBODY),
-            *place,
-        ]
-        for detection, top in found
-    )
+    before = _line(_image_cells(view))
+    place = _line(_number(where) for where in view.coordinates)
+    lines = [
+        f"{before},{_detection(detection, top)},{made.cells(detection, first=True)},"
+        f"{made.cells(top, first=False) if top else _NOBODY},{place}\r\n"
+        for detection, top in view.named or [({}, {})]
+    ]
+    return "".join(lines).encode("utf-8", "backslashreplace")
+
+
+def _line(cells: Iterable[str]) -> str:
+    """Cells as a part of a row. All rows of an image share most of theirs, which are put together once."""
+    return ",".join(map(_quoted, cells))
+
+
+def _quoted(cell: str) -> str:
+    if not _QUOTED.isdisjoint(cell):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
 
 
 def _cell(value: Any) -> str:
@@ -64,12 +71,6 @@ def _cell(value: Any) -> str:
 def _number(value: Any) -> str:
     """A finite number as text; empty for anything else."""
     return "" if number(value) is None else str(value)
-
-
-def _csv(lines: Any) -> bytes:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\r\n").writerows(lines)
-    return buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
 # -- cells, in the order of the columns
@@ -90,15 +91,12 @@ def _image_cells(view: View) -> list[str]:
     ]
 
 
-def _detection_cells(detection: dict[str, Any], top: dict[str, Any]) -> list[str]:
-    return [
-        _cell(detection.get("id")),
-        *_box(detection),
-        _cell(detection.get("label")),
-        _number(detection.get("confidence")),
-        _cell(top.get("label")),
-        _number(top.get("score")),
-    ]
+def _detection(detection: dict[str, Any], top: dict[str, Any]) -> str:
+    x1, y1, x2, y2 = _box(detection)
+    confidence, score = _number(detection.get("confidence")), _number(top.get("score"))
+    words = detection.get("id"), detection.get("label"), top.get("label")
+    ident, found, named = (_quoted(_cell(word)) for word in words)
+    return f"{ident},{x1},{y1},{x2},{y2},{found},{confidence},{named},{score}"
 
 
 def _box(detection: dict[str, Any]) -> list[str]:
@@ -114,13 +112,13 @@ class _Made:
 
     def __init__(self, view: View) -> None:
         self._stages = view.member.record.stages if view.member.record else {}
-        self._known: dict[tuple[str, bool], list[str]] = {}
+        self._known: dict[tuple[str, bool], str] = {}
 
-    def cells(self, part: dict[str, Any], *, first: bool) -> list[str]:
+    def cells(self, part: dict[str, Any], *, first: bool) -> str:
         key = (str(part.get("stage")), first)
         if key not in self._known:
             note = self._note(*key)
-            self._known[key] = [_cell(value) for value in _made_by(note)] if note else _NOBODY
+            self._known[key] = _line(map(_cell, _made_by(note))) if note else _NOBODY
         return self._known[key]
 
     def _note(self, named: str, first: bool) -> StageNote | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-PAUSE = 0.03  # seconds between two calls; what changes meanwhile goes into the next one
+PAUSE = 0.03  # seconds from a change to the call; what changes meanwhile goes into the same one
 TIMEOUT = 5.0  # seconds a call may take
 _AT_MOST = 500  # folders in a call; beyond, the whole bucket is forgotten
 
@@ -71,19 +71,25 @@ class Forgetter:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        while folders := self._next():
+        while self._awaited():
+            time.sleep(PAUSE)
+            folders = self._taken()
             forget(self._control, self._bucket, folders if len(folders) <= _AT_MOST else [""])
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-            time.sleep(PAUSE)
 
-    def _next(self) -> set[str]:
-        """The folders that changed; none when it is over."""
+    def _awaited(self) -> bool:
+        """Wait until a folder has changed. False: it is over."""
         with self._changed:
             self._changed.wait_for(lambda: self._folders or self._closed)
+            return bool(self._folders)
+
+    def _taken(self) -> set[str]:
+        """The folders that changed since the last call."""
+        with self._changed:
             folders, self._folders = self._folders, set()
-            self._busy = bool(folders)
+            self._busy = True
             return folders
 
 
