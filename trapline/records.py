@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -474,12 +474,17 @@ class RollEntry(NamedTuple):
             said = json.loads(line)
         except RecursionError:
             said = None
-        if not isinstance(said, dict) or not {"rel", "state"} <= said.keys():
+        known = {name: said[name] for name in _KINDS if name in said} if isinstance(said, dict) else {}
+        if known.get("state") not in _STATES or any(type(value) is not _KINDS[name] for name, value in known.items()):
             raise ValueError(f"no member: {line[:80]!r}")
-        return cls(**{name: said[name] for name in cls._fields if name in said})
+        if "rel" not in known:
+            raise ValueError(f"no member's name: {line[:80]!r}")
+        return cls(**known)
 
 
 _USUAL = RollEntry._field_defaults
+_KINDS = {"rel": str, "state": str} | {name: type(value) for name, value in _USUAL.items()}
+_STATES = get_args(MemberState)
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 

@@ -86,8 +86,8 @@ def _image_cells(view: View) -> list[str]:
         _cell(view.image.get("captured_at")),
         _number(view.image.get("width")),
         _number(view.image.get("height")),
-        view.state,
-        view.failure["code"] if view.failure else "",
+        _cell(view.state),
+        _cell(view.failure["code"] if view.failure else None),
     ]
 
 

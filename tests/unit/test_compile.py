@@ -300,3 +300,8 @@ def test_memory_does_not_grow_with_the_job_even_if_every_label_is_another() -> N
 
     peak(LABELS + 1)  # what is made once, at first use
     assert peak(2 * LABELS) < 1.2 * peak(LABELS + 100)
+
+
+def test_a_failure_code_that_somebody_planted_is_no_formula() -> None:
+    item, _ = compiled(failed("a.jpg", "=HYPERLINK(1)"))
+    assert item.rows[0]["failure_code"] == "'=HYPERLINK(1)"

@@ -268,6 +268,10 @@ def test_crops_of_one_picture_come_from_one_decoding_as_fine_as_the_smallest_nee
     assert (together[1] == Image(data).crop(small, 48)).all()
     assert divisors == [1, 1]
     assert Image(data).crops([], 48) == []
+    divisors.clear()
+    image.release()
+    assert len(image.crops([small, *[large] * 9], 48)) == 10, "many large ones are not all cut from the finest"
+    assert divisors == [1, 8]
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,23 @@ def test_a_listed_image_is_fetched_and_then_run(book: Book) -> None:
     assert book.take() == ["detect", "far.jpg"]
 
 
+def test_what_still_has_to_be_fetched_does_not_keep_others_from_being_spread(book: Book) -> None:
+    book.arrive(*(f"{n}.jpg" for n in range(4)))
+    accept(book, *((f"{n}.jpg", "") for n in range(4)), *((f"far{n}.jpg", f"https://e.org/{n}") for n in range(40)))
+    tickets = [ticket for _ in range(4) if (ticket := book.ledger.take(4, book.now)) is not None]
+    assert [len(ticket.items) for ticket in tickets] == [1, 1, 1, 1]
+
+
+def test_images_that_came_back_together_go_out_together_while_there_is_more_to_do(book: Book) -> None:
+    book.arrive(*(f"{n}.jpg" for n in range(40)))
+    ticket = book.ledger.take(2, book.now)
+    assert ticket is not None
+    book.finish(ticket=ticket)
+    after = book.ledger.take(2, book.now)
+    assert after is not None
+    assert (after.stage, [i.rel for i in after.items]) == ("classify", [i.rel for i in ticket.items])
+
+
 def test_a_fetched_images_own_event_is_a_duplicate(book: Book) -> None:
     accept(book, ("far.jpg", "https://example.org/far.jpg"))
     ticket = book.ledger.take_fetch(book.now)

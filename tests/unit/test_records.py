@@ -17,6 +17,7 @@ from trapline.records import (
     DeadLetter,
     ImageRecord,
     ProducedBy,
+    RollEntry,
     SchemaNewer,
     Source,
     Summary,
@@ -156,3 +157,30 @@ def test_a_summary_of_an_earlier_run_without_optional_fields_is_read() -> None:
     summary = load(Summary, json.dumps(data).encode())
     assert summary is not None
     assert (summary.files, summary.last_final) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b'{"rel": "a.jpg", "sta',
+        b"[]",
+        b'{"rel": "a.jpg"}',
+        b'{"state": "done"}',
+        b'{"rel": ["a.jpg"], "state": "done"}',
+        b'{"rel": "a.jpg", "state": {"x": 1}}',
+        b'{"rel": "a.jpg", "state": "lost"}',
+        b'{"rel": "a.jpg", "state": "done", "size": "9"}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+)
+def test_a_torn_or_odd_line_of_a_roll_is_told_as_such(line: bytes) -> None:
+    with pytest.raises(ValueError):
+        RollEntry.read(line)
+
+
+def test_a_line_of_a_roll_comes_back_whole_and_what_a_newer_release_adds_is_passed_over() -> None:
+    entry = RollEntry("é.jpg", "failed", "detect", code="timeout", kept=True, size=3)
+    assert RollEntry.read(entry.line().encode()) == entry
+    assert RollEntry.read(b'{"rel": "a.jpg", "state": "done", "mood": "good"}') == RollEntry("a.jpg", "done")

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -300,12 +299,13 @@ def test_a_failed_write_leaves_nothing_behind(folder: FolderStore) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_told_as_such(folder: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, scratch = os.open, str(folder.scratch)
+    import builtins
 
-    def full(path: Any, *rest: Any, **named: Any) -> int:
-        return real("/dev/full", os.O_WRONLY) if str(path).startswith(scratch) else real(path, *rest, **named)
-
-    monkeypatch.setattr(os, "open", full)
+    real = open
+    scratch = str(folder.scratch)
+    monkeypatch.setattr(
+        builtins, "open", lambda path, *rest: real("/dev/full" if str(path).startswith(scratch) else path, "wb")
+    )
     with pytest.raises(SurroundingsError, match=r"disk .* is full.*Free some space"):
         folder.put("in/a", b"x" * 100_000)
 

@@ -84,9 +84,7 @@ class Image:
         `min_side` asks for at least so many pixels along the shorter side, `max_side` along the longer one; without
         either, full resolution. JPEG decodes to 1/2, 1/4 and 1/8; other formats only whole.
         """
-        divisor = self._divisor(min_side, max_side)
-        array = self._at(divisor)
-        return Pixels(array, self.width / array.shape[1], self.height / array.shape[0])
+        return self._scaled(self._divisor(min_side, max_side))
 
     def full(self) -> RGB:
         """The whole picture at full resolution, kept until `release`."""
@@ -97,17 +95,33 @@ class Image:
         return self.crops([box], size, margin=margin)[0]
 
     def crops(self, boxes: Sequence[Box], size: int, *, margin: float = 0.0) -> list[RGB]:
-        """A `size` x `size` square around each box, all from one decoding: no finer than the smallest needs.
+        """A `size` x `size` square around each box, from one decoding as fine as the smallest box needs.
 
-        A square's side is its box's longer side with `margin` times that added all around. Where it leaves the
-        picture, the picture's edge is repeated.
+        Large boxes whose squares hold more pixels at that scale than the whole picture come from a coarser one of
+        their own. A square's side is its box's longer side with `margin` times that added all around. Where it leaves
+        the picture, the picture's edge is repeated.
         """
         if not boxes:
             return []
         sides = [max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * margin) for x1, y1, x2, y2 in boxes]
+        needed = [self._divisor(None, self._longest(size, side)) for side in sides]
+        finest = min(needed)
+        large = [n for n, divisor in enumerate(needed) if divisor > finest]
+        scales = [finest] * len(boxes)
+        if sum(min(sides[n], self.width) * min(sides[n], self.height) for n in large) > self.width * self.height:
+            for n in large:
+                scales[n] = min(needed[n] for n in large)
+        sources = {divisor: self._scaled(divisor) for divisor in sorted(set(scales))}
+        return [_square_around(sources[scales[n]], box, sides[n], size) for n, box in enumerate(boxes)]
+
+    def _longest(self, size: int, side: float) -> int:
+        """Pixels along the longer side of the picture that give a square of `side` full pixels `size` of them."""
         longer = max(self.width, self.height)
-        source = self.pixels(max_side=min(longer, int(np.ceil(longer * size / min(sides)))))
-        return [_square_around(source, box, side, size) for box, side in zip(boxes, sides, strict=True)]
+        return min(longer, int(np.ceil(longer * size / side)))
+
+    def _scaled(self, divisor: int) -> Pixels:
+        array = self._at(divisor)
+        return Pixels(array, self.width / array.shape[1], self.height / array.shape[0])
 
     def release(self) -> None:
         """Drop the decoded pixels. They are decoded again if they are asked for again."""

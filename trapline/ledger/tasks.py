@@ -71,7 +71,7 @@ def choose(
     """The next batch of a job among some stages: the deepest first, so that results appear while images arrive."""
     wake(job, now)
     for stage in reversed(stages):
-        rels = _batch(graph, policy, job, stage, parallel)
+        rels = _batch(graph, policy, job, stage, stages, parallel)
         if rels:
             return stage, rels
     return _suspect(job, stages)
@@ -99,14 +99,14 @@ def wake(job: Job, now: float) -> None:
             job.ready[retry.stage].append(retry.rel)
 
 
-def _batch(graph: Graph, policy: Policy, job: Job, stage: int, parallel: int) -> list[str]:
+def _batch(graph: Graph, policy: Policy, job: Job, stage: int, stages: Sequence[int], parallel: int) -> list[str]:
     queue = job.ready[stage]
     if not queue:
         return []
     pin = job.pins[graph.names[stage]]
     # Few tasks are spread over the workers. While there are many, those that came back together go out together: the
     # worker that has just had these images in hand need not read them again.
-    waiting = sum(map(len, job.ready))
+    waiting = sum(len(job.ready[other]) for other in stages)
     size = min(policy.batch(pin.stage, pin.function), max(1, -(-waiting // max(1, parallel))))
     rels: list[str] = []
     while queue and len(rels) < size:

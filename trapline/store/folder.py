@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import stat
 import threading
 import time
@@ -31,8 +32,6 @@ TEMPORARY = (".rclone_temp_", ".rclone_multipart_upload_")  # how the names of r
 _REMEMBERED = 65_536  # how many files are known to be whole before they are `SETTLE` old
 _ATTEMPTS = 50  # a writer whose folder is removed at the same moment makes it again
 _READS = 3  # a file that changes while it is read is read again
-_CHUNK = 1 << 20  # bytes copied at a time
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 log = logging.getLogger(__name__)
@@ -82,15 +81,15 @@ class FolderStore:
             return self._entry(key, _regular(key, os.stat(name, dir_fd=folder, follow_symlinks=False)), time.time())
 
     def put(self, key: str, data: bytes, *, content_type: str | None = None, create_only: bool = False) -> Entry:
-        return self._write(key, lambda file: _write_all(file, data), create_only)
+        return self._write(key, lambda file: file.write(data), create_only)
 
     def put_dated(self, key: str, data: bytes, mtime: int) -> Entry:
         """As `put`, with the file's mtime (ns since the epoch) chosen."""
-        return self._write(key, lambda file: _write_all(file, data), mtime=mtime)
+        return self._write(key, lambda file: file.write(data), mtime=mtime)
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Entry:
         with path.open("rb") as source:
-            return self._write(key, lambda file: _copy(source, file))
+            return self._write(key, lambda file: shutil.copyfileobj(source, file, 1 << 20))
 
     def size(self, key: str) -> int | None:
         """An object's size in bytes; None where there is none. One system call, and nothing is opened."""
@@ -145,38 +144,41 @@ class FolderStore:
                 path.unlink(missing_ok=True)
 
     def _write(
-        self, key: str, fill: Callable[[int], None], create_only: bool = False, mtime: int | None = None
+        self, key: str, fill: Callable[[BinaryIO], object], create_only: bool = False, mtime: int | None = None
     ) -> Entry:
         check_key(key, LIMITS)
         temporary = f"{self.scratch}/{os.getpid()}-{id(self):x}-{next(self._names)}"
         with refusals(key, self.root, writing=True):
-            file = os.open(temporary, _NEW, 0o666)
             try:
-                fill(file)
-                if mtime is not None:
-                    os.utime(file, ns=(mtime, mtime))
-                self._place(temporary, key, create_only)
-                placed = os.fstat(file)  # after the move, which gives it its ctime
+                with open(temporary, "xb") as file:
+                    fill(file)
+                    if mtime is not None:
+                        file.flush()
+                        os.utime(file.fileno(), ns=(mtime, mtime))
+                placed = self._place(temporary, key, create_only)
             except BaseException:
                 with suppress(OSError):
                     os.unlink(temporary)
                 raise
-            finally:
-                os.close(file)
         self._whole.add(key, _etag(placed))
         return self._entry(key, placed, placed.st_ctime)
 
-    def _place(self, temporary: str, key: str, create_only: bool) -> None:
+    def _place(self, temporary: str, key: str, create_only: bool) -> os.stat_result:
         """Move a finished file to its key; its folder may be removed at any moment, being empty."""
         *folders, name = key.split("/")
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with opened_folder(self.root, folders, create=True) as folder:
-                    _move(temporary, name, folder, create_only)
-                return
-            except FileNotFoundError:
-                if attempt == _ATTEMPTS:
-                    raise
+        file = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)  # to see the ctime that the move gives it
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    with opened_folder(self.root, folders, create=True) as folder:
+                        _move(temporary, name, folder, create_only)
+                    break
+                except FileNotFoundError:
+                    if attempt == _ATTEMPTS:
+                        raise
+            return os.fstat(file)
+        finally:
+            os.close(file)
 
     def _prune(self, folders: Sequence[str]) -> None:
         """Remove the folders that a deletion left empty, but never one directly under the root."""
@@ -258,17 +260,6 @@ class _Remembered:
 
     def holds(self, key: str, etag: str) -> bool:
         return self._etags.get(key) == etag
-
-
-def _write_all(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-
-
-def _copy(source: BinaryIO, file: int) -> None:
-    while data := source.read(_CHUNK):
-        _write_all(file, data)
 
 
 def _move(source: str, name: str, folder: int, create_only: bool) -> None:
