@@ -34,10 +34,13 @@ format: $(VENV)/.dev
 train: $(VENV)/.train
 	@$(BIN)/python -m functions.train
 
-# The newest versions that fit together, for every supported Python. What torch brings for GPUs is left to torch.
+# The newest versions that fit together, for every supported Python. What torch brings for GPUs is left to torch; the
+# `bench` extra, which no check or test needs, is left to pip.
+EXTRAS := sqs minio k8s train dev
+
 constraints: $(VENV)/.dev
 	@$(PIP) install 'uv>=0.8'
-	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --all-extras --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --quiet --upgrade $(EXTRAS:%=--extra=%) --universal --python-version 3.11 \
 		--no-header --no-annotate \
 		| grep -Ev '^(cuda|nvidia|triton)-?' >constraints.new
 	@mv constraints.new constraints.txt

@@ -303,6 +303,44 @@ def init(
     run_init(folder, as_json=json_)
 
 
+@app.command()
+def bench(
+    store: Annotated[
+        str, typer.Option("--store", metavar="folder|s3", help="Over a folder, or over S3 with the engine outside.")
+    ] = "folder",
+    images: Annotated[int, typer.Option("--images", help="Images of each size class.")] = 500,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Measure instead how cost and memory grow, up to 100,000 images.")
+    ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            help="With --store s3, an S3 store that runs already; keys from the AWS_* variables.",
+            show_default="one of its own",
+        ),
+    ] = None,
+    bucket: Annotated[str | None, typer.Option("--bucket", help="The bucket there.", show_default="none")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where to make what is measured.", show_default="the temporary folder")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything that was made.")] = False,
+    json_: Json = False,
+) -> None:
+    """Measure how fast the pipeline is on this machine, beside what the machine can do at best.
+
+    Runs the sample functions on generated images: once in a bare loop that only reads files and calls the functions,
+    once through an engine of its own. Tells images per second of both and their ratio, what the engine itself costs,
+    how long one image takes from upload to its last record, start-up and memory. About four minutes on
+    two cores, five with --scale. What the figures mean: docs/performance.md.
+
+    Example: trapline bench --images 500 --json > bench.json
+    """
+    from trapline.cli.bench import bench as run_bench
+
+    run_bench(store, images, endpoint, bucket, folder, scaled=scale, keep=keep, as_json=json_)
+
+
 def run() -> None:
     """Run the command line; an error is one line with a remedy, never a traceback."""
     for stream in (sys.stdout, sys.stderr):

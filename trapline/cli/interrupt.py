@@ -19,9 +19,10 @@ class Interrupted(SystemExit):
         super().__init__(EXIT_CODE)
 
 
-def listen() -> None:
-    """From now on Ctrl-C raises `Interrupted` in the main thread."""
-    signal.signal(signal.SIGINT, _raise)
+def listen(*others: signal.Signals) -> None:
+    """From now on Ctrl-C, and these signals, raise `Interrupted` in the main thread."""
+    for number in (signal.SIGINT, *others):
+        signal.signal(number, _raise)
 
 
 @contextmanager

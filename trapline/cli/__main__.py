@@ -1,0 +1,5 @@
+"""`python -m trapline.cli`: the commands where no `trapline` is on the path."""
+
+from trapline.cli import main
+
+main()
