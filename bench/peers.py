@@ -67,7 +67,12 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.peers",
+        description=__doc__,
+        epilog="The peers come with pip install --constraint constraints.txt --editable '.[bench]', and with Debian's "
+        "redis-server; one that is missing is told as not run.",
+    )
     parser.add_argument("--images", type=_positive, default=200, help="images in a turn (default 200)")
     parser.add_argument(
         "--workers", type=_positive, default=len(os.sched_getaffinity(0)), help="processes (default: one per core)"

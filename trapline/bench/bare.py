@@ -23,6 +23,7 @@ from trapline.models import Model
 from trapline.models.session import THREADS
 from trapline.pipeline.load import Pipeline, Stage, load_pipeline, resolve_parameters
 from trapline.runtime.functions import Handler, handler_class
+from trapline.runtime.images import matches, merged
 from trapline.runtime.items import Context, ImageItem
 
 _WARM = 2  # batches each process runs before the clock starts
@@ -192,17 +193,16 @@ class Step:
             for n, result in zip(chosen, self._handler.handle(items), strict=True):
                 if not isinstance(result, dict):
                     raise SurroundingsError(f"{images[n][0]}: the function failed: {result}.")
-                known[n] = _merged(known[n], result)
+                known[n], problem = merged(known[n], result)
+                if problem is not None:
+                    raise SurroundingsError(f"{images[n][0]}: {problem.message}")
 
     def _wants(self, known: dict[str, Any]) -> bool:
         return self._when is None or bool(self._chosen(known))
 
     def _chosen(self, known: dict[str, Any]) -> list[dict[str, Any]]:
         found = known.get("detections") or []
-        if self._when is None:
-            return list(found)
-        labels, least = self._when.get("label") or (), self._when.get("confidence", 0.0)
-        return [d for d in found if (not labels or d.get("label") in labels) and d.get("confidence", 1.0) >= least]
+        return list(found) if self._when is None else [d for d in found if matches(d, self._when)]
 
     def _item(self, rel: str, image: Image, data: bytes, known: dict[str, Any]) -> ImageItem:
         return ImageItem(
@@ -221,10 +221,3 @@ class Step:
 def _batches(chosen: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for start in range(0, len(chosen), size):
         yield chosen[start : start + size]
-
-
-def _merged(known: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-    if "detections" not in known or "detections" not in result:
-        return {**known, **result}
-    told = {d.get("id"): d for d in result["detections"]}
-    return {**known, **result, "detections": [{**d, **told.get(d.get("id"), {})} for d in known["detections"]]}

@@ -89,9 +89,11 @@ def _growth(grown: list[dict[str, Any]]) -> Table:
     names = (
         ("images owed", "images", "{:,d}"),
         ("images/s", "images_per_s", "{:.0f}"),
+        ("×", "rate_growth", "{:.2f}"),
         ("CPU ms/image", "cpu_ms_per_image", "{:.3f}"),
         ("×", "cpu_growth", "{:.2f}"),
         ("dispatcher MB", "dispatcher_peak_mb", "{:.0f}"),
+        ("×", "memory_growth", "{:.2f}"),
         ("compile s", "compile_seconds", "{:.2f}"),
         ("per image ×", "compile_growth", "{:.2f}"),
         ("compile MB", "compile_peak_mb", "{:.0f}"),

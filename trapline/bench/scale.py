@@ -48,7 +48,7 @@ def _grown(bench: Bench, served: Served, count: int) -> dict[str, Any]:
     return {
         "images": count,
         "images_per_s": run["images_per_s"],
-        "cpu_ms_per_image": round(2 * run["cpu_ms_per_image_and_stage"], 4),
+        "cpu_ms_per_image": round(len(projects.EMPTY_STAGES) * run["cpu_ms_per_image_and_stage"], 4),
         "dispatcher_peak_mb": run["peak_memory_mb"]["dispatcher"],
         "dispatcher_memory_mb": _thinned([size for _, size in served.watch.resident]),
         "worker_peak_mb": run["peak_memory_mb"]["workers"],
@@ -62,6 +62,8 @@ def _beside_the_first(grown: list[dict[str, Any]]) -> list[dict[str, Any]]:
     first = grown[0]
     for row in grown:
         row["cpu_growth"] = round(row["cpu_ms_per_image"] / first["cpu_ms_per_image"], 3)
+        row["rate_growth"] = round(row["images_per_s"] / first["images_per_s"], 3)
+        row["memory_growth"] = round(row["dispatcher_peak_mb"] / first["dispatcher_peak_mb"], 3)
         row["compile_growth"] = round(
             (row["compile_seconds"] / row["images"]) / (first["compile_seconds"] / first["images"]), 3
         )
@@ -142,8 +144,12 @@ def _last_folder(served: Served) -> Path:
 
 def _compile_seconds(served: Served, since: float = 0.0) -> list[float]:
     """Of each final compile of the job, as the engine logged it."""
-    lines = served.logged("job.compiled", f"job='{_JOB}' revision=r", since)
-    return [float(line.rpartition("seconds=")[2]) for _, line in lines]
+
+    def lines() -> list[tuple[float, str]]:
+        return served.logged("job.compiled", f"job='{_JOB}' revision=r", since)
+
+    served.until("the compile's line in the log", lambda: bool(lines()))  # it is written after the summary
+    return [float(line.rpartition("seconds=")[2]) for _, line in lines()]
 
 
 def _forgotten(served: Served, since: float) -> bool:

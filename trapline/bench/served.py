@@ -76,11 +76,6 @@ class Served:
         """The process that serves S3, if it is not one of the engine's."""
         return self._rclone.pid if self._rclone else None
 
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
     # -- the engine
 
     def start(self) -> float:
@@ -117,7 +112,7 @@ class Served:
     def close(self) -> None:
         """End the engine and the endpoint; remove what was written to an outside bucket."""
         self.stop()
-        if self._outside is not None:
+        if self._outside is not None and self.layout.root:  # never all of somebody's bucket
             with ThreadPoolExecutor(_UPLOADS) as pool:
                 list(pool.map(lambda entry: self.store.delete(entry.key), self.store.list(self.layout.root)))
         if self._rclone is not None:

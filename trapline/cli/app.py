@@ -308,7 +308,7 @@ def bench(
     store: Annotated[
         str, typer.Option("--store", metavar="folder|s3", help="Over a folder, or over S3 with the engine outside.")
     ] = "folder",
-    images: Annotated[int, typer.Option("--images", help="Images of each size class.")] = 500,
+    images: Annotated[int, typer.Option("--images", help="Images of each size class; not with --scale.")] = 500,
     scale: Annotated[
         bool, typer.Option("--scale", help="Measure instead how cost and memory grow, up to 100,000 images.")
     ] = False,

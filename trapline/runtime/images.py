@@ -153,7 +153,7 @@ class ImageStage:
         detections = list(known.get("detections") or []) if known else []
         when = ticket.pin.when
         if when is not None:
-            detections = [d for d in detections if _matches(d, when)]
+            detections = [d for d in detections if matches(d, when)]
         if not ticket.pin.enabled or (when is not None and not detections):
             return None
         held = task.held
@@ -230,7 +230,7 @@ class ImageStage:
             return {}, Permanent(
                 f"The function returned {kind} for an item; expected a dict or a Failure.", code="function_output"
             )
-        return _merge(before, task.result)
+        return merged(before, task.result)
 
     def _record(self, ticket: Ticket, task: Task, source: Source, known: dict[str, Any]) -> ImageRecord:
         pin, item = ticket.pin, task.item
@@ -268,7 +268,8 @@ def _agrees(record: ImageRecord, recipe: str, held: Bytes) -> bool:
     return record.recipe == recipe and record.source.sha256 == held.sha256
 
 
-def _matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:
+def matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:
+    """Whether a stage that chooses by `when` looks at a detection."""
     labels = when.get("label") or ()
     return (not labels or detection.get("label") in labels) and float(detection.get("confidence", 1.0)) >= when.get(
         "confidence", 0.0
@@ -282,7 +283,7 @@ def _answers(handler: Handler, items: list[Any]) -> list[Any]:
     return results
 
 
-def _merge(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], Failure | None]:
+def merged(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], Failure | None]:
     """What is known after a stage: its answer over what was known; detections are merged by their id."""
     known = {**before, **now}
     if "detections" not in now or "detections" not in before:
