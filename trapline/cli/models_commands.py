@@ -196,3 +196,28 @@ def rollback(
     from trapline.cli.models_force import rollback as run_rollback
 
     run_rollback(find_place(project, data, bucket, endpoint), name, as_json=json_)
+
+
+@models.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The .pt or .pth file.")],
+    out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")] = Path("model.onnx"),
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="WxH", help="Pixels of its pictures, such as 640x640.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the code that is in the checkpoint, or named by it.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """Turn a PyTorch checkpoint into an ONNX file, where its network's code is at hand.
+
+    For models of the ultralytics package, where that is installed; for networks that were saved whole, where their
+    class can be imported (the current folder counts); and for TorchScript. Says what to do about others. Needs the
+    packages torch and onnx (the extra `train`). Loading a checkpoint can run any code: only with --trust.
+
+    Example: trapline models export best.pt --out moths.onnx --trust
+    """
+    from trapline.cli.models_export import export_model
+
+    export_model(checkpoint, out, size, trust=trust, as_json=json_)
