@@ -34,7 +34,6 @@ class Checkpoint:
 
     holds: Holds
     classes: tuple[str, ...]  # networks' own classes that it names, `package.module.Class`
-    tensors: int  # how many weights it holds, where that could be counted
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -65,7 +64,7 @@ def _no_checkpoint(path: Path, head: bytes) -> ConfigError:
     if head[8:10] == b'{"':
         return ConfigError(
             f"{path} is a safetensors file: weights without a network.",
-            remedy="Export the model with its own library; for Transformers: `optimum-cli export onnx --model FOLDER OUT`.",
+            remedy="Export the model with its own library; Transformers: `optimum-cli export onnx --model FOLDER OUT`.",
         )
     return ConfigError(
         f"{path} is no PyTorch checkpoint.", remedy="Name a file that torch.save or torch.jit.save wrote."
@@ -86,7 +85,7 @@ def export(path: Path, checkpoint: Checkpoint, out: Path, size: tuple[int, int] 
         )
     if checkpoint.holds == "weights":
         raise ConfigError(
-            f"{path} holds weights alone ({checkpoint.tensors} tensors); the network's code is not in it.",
+            f"{path} holds weights alone; the network's code is not in it.",
             remedy="Load them into the network with the code that trained it, and export that; six lines do it.",
         )
     _need("torch", "onnx")
@@ -118,14 +117,12 @@ def _of_zip(path: Path) -> Checkpoint:
     with zipfile.ZipFile(path) as archive:
         files = archive.namelist()
         if any(name.endswith("/constants.pkl") for name in files) and any("/code/" in name for name in files):
-            return Checkpoint("torchscript", (), 0)
+            return Checkpoint("torchscript", ())
         pickle = next((name for name in files if name.endswith("/data.pkl") or name == "data.pkl"), None)
         if pickle is None:
             raise ValueError("no pickle")
         with archive.open(pickle) as stream:
-            names = list(_names(stream))
-    told = _told(names)
-    return Checkpoint(told.holds, told.classes, sum("/data/" in name for name in files))
+            return _told(list(_names(stream)))
 
 
 def _names(stream: BinaryIO | Any) -> Iterator[str]:
@@ -144,12 +141,12 @@ def _told(names: list[str]) -> Checkpoint:
     known = ("torch.", "collections.", "numpy.", "builtins.", "__builtin__.", "argparse.", "pathlib.", "_codecs.")
     classes = tuple(dict.fromkeys(name for name in names if not name.startswith(known)))
     if found := [name for name in names if name.startswith("ultralytics.nn.")]:
-        return Checkpoint("ultralytics", (found[0],), 0)
+        return Checkpoint("ultralytics", (found[0],))
     if found := [name for name in names if name.startswith(("models.yolo.", "models.common."))]:
-        return Checkpoint("yolov5", (found[0],), 0)
+        return Checkpoint("yolov5", (found[0],))
     if any(name.startswith(_PLAIN) for name in names):
-        return Checkpoint("module", classes, 0)
-    return Checkpoint("weights", (), sum(name.startswith("torch._utils._rebuild_tensor") for name in names))
+        return Checkpoint("module", classes)
+    return Checkpoint("weights", ())
 
 
 # -- running it
@@ -194,10 +191,12 @@ def _torch(path: Path, checkpoint: Checkpoint, out: Path, size: tuple[int, int])
     try:
         network.eval()
         with torch.no_grad():
-            expected = _first(network(pixels))
+            output = network(pixels)
+            expected = _first(output)
+            named = {"output_names": ["output"]} if hasattr(output, "numpy") else {}
             torch.onnx.export(
                 network, (pixels,), str(part), input_names=["images"], dynamic_axes={"images": {0: "n"}},
-                opset_version=OPSET, dynamo=False,
+                opset_version=OPSET, dynamo=False, **named,
             )  # fmt: skip
         got = ort.InferenceSession(part.read_bytes(), providers=["CPUExecutionProvider"])
         (put, *_) = got.run(None, {"images": pixels.numpy()})
