@@ -55,10 +55,10 @@ def add(place: Place, wanted: Wanted) -> None:
     if not wanted.as_json:
         _show(out, made, seen, source, name, version)
     model = Model(checked_card(values, "The card"), source.data)
+    there = _there(kept, version, text, place)
     tried = try_model(model, *sample_for(place.pipeline.folder, wanted.sample))
     if not wanted.as_json:
         _say_tried(out, tried)
-    there = _there(kept, version, text, place)
     if not (wanted.dry_run or there):
         _confirm(out, wanted, name, version)
         registry = writing(place)

@@ -16,7 +16,6 @@ from trapline.errors import ConfigError
 from trapline.registry import Kept, Registry
 
 _TOLD = ("map50", "map", "top1", "precision", "recall", "accuracy")  # figures that a list has room for
-_ROOM = 2
 
 
 def list_models(place: Place, *, as_json: bool) -> None:
@@ -33,7 +32,7 @@ def list_models(place: Place, *, as_json: bool) -> None:
         return
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     for column in ("model", "in force", "kind", "licence", "quality", "used by"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "model")
     for entry in found:
         table.add_row(*(words.safe(cell) for cell in _row(entry)))
     for entry in lacking:
@@ -99,13 +98,13 @@ def chosen_version(kept: Kept, version: str | None) -> str:
     return chosen
 
 
-def short_quality(card: Mapping[str, Any]) -> str:
-    """A card's first figures: `map50 0.99, recall 0.98`."""
+def short_quality(card: Mapping[str, Any], most: int = 3) -> str:
+    """A card's first figures: `map50 0.9906, precision 0.9868`."""
     quality = card.get("quality")
     if not isinstance(quality, Mapping):
         return ""
     figures = {key: quality[key] for key in _TOLD if isinstance(quality.get(key), int | float)}
-    return ", ".join(f"{key} {value:.3g}" for key, value in list(figures.items())[:_ROOM])
+    return ", ".join(f"{key} {value:.4g}" for key, value in list(figures.items())[:most])
 
 
 def _summary(registry: Registry, kept: Kept, using: list[Use]) -> dict[str, Any]:
@@ -139,7 +138,7 @@ def _row(entry: Mapping[str, Any]) -> list[str]:
         in_force,
         str(entry["kind"] or "?"),
         str(entry["licence"] or "?"),
-        short_quality(entry) or "-",
+        short_quality(entry, 1) or "-",
         used,
     ]
 
@@ -152,7 +151,7 @@ def _lacking(place: Place, have: set[str], using: list[Use]) -> list[dict[str, A
         problem = (
             f"`trapline up` puts it there from {function}."
             if function
-            else f"`trapline models add FILE --name {name}`."
+            else f"`trapline models add FILE --name {name}` brings it."
         )
         stages = [use.named for use in using if use.model == name]
         made.append({"name": name, "versions": [], "in_force": None, "used_by": stages, "problem": problem})

@@ -20,6 +20,7 @@ from trapline.keys import IMAGE_SUFFIXES, suffix_of
 from trapline.models import Model
 
 _BEST = 3  # labels that are told
+_LEAST = 0.05  # confidence that is tried where nothing is found
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,17 @@ def try_model(model: Model, sample: str, data: bytes) -> Tried:
             remedy="Correct the head, the size or the labels; --dry-run shows the card and adds nothing.",
         ) from error
     kind = model.card.kind
-    hint = ""
-    if kind == "detector" and not found:
-        hint = f"Nothing reached the threshold {model.card.threshold:g}; try an image of yours with --sample."
+    hint = _hint(model, Image(data)) if kind == "detector" and not found else ""
     return Tried(sample, kind, ms, found, best, dimensions, hint)
+
+
+def _hint(model: Model, image: Image) -> str:
+    """What would be found with less confidence."""
+    least = min(_LEAST, model.card.threshold)
+    (faint,) = model.detect([image], threshold=least)
+    told = f"at {least:g} there would be {words.plural(len(faint), 'detection')}"
+    best = f", the best {words.safe(faint[0].label)} {faint[0].confidence:.2f}" if faint else ""
+    return f"Nothing reached the threshold {model.card.threshold:g}; {told}{best}. Try an image of yours with --sample."
 
 
 def _run(model: Model, image: Image) -> tuple[int, list[tuple[str, float]], int | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,20 +141,16 @@ def _told_side(metadata: Mapping[str, str]) -> tuple[int, int]:
 def _try(
     session: ort.InferenceSession, source: Port, layout: str, side: tuple[int, int], name: str
 ) -> dict[str, NDArray[np.float64]]:
-    """What comes out of noise: its true shapes, and whether it runs at all."""
-    count = source.shape[0] or _BATCH
-    shape = (count, 3, *side) if layout == "nchw" else (count, *side, 3)
-    noise = np.random.default_rng(7).random(shape)
-    fed = (noise * 255).astype(np.uint8) if source.dtype == "uint8" else noise.astype(source.dtype)
-    try:
-        outputs = session.run(None, {source.name: fed})
-    except Exception as error:  # as in `_session`
-        raise ConfigError(
-            f"{name} fails when it is run on pictures of {side[1]} x {side[0]} ({_one_line(str(error))}).",
-            remedy="Name the size that it was made for with --size WIDTHxHEIGHT, or export it anew.",
-        ) from error
-    names = [port.name for port in session.get_outputs()]
-    tried = {put: np.asarray(out, np.float64) for put, out in zip(names, outputs, strict=True) if _numbers(out)}
+    """What comes out of made-up pictures: the outputs' true shapes, and whether it runs at all.
+
+    A network that gives one row for a picture is run on several: whether they are shares is seen by their range.
+    """
+    shape = (3, *side) if layout == "nchw" else (*side, 3)
+    count = source.shape[0]
+    tried = _run(session, source, _repeated(next(_made_up(shape)), count or _BATCH), name)
+    if all(out.ndim == 2 or out[0].size == max(out.shape[1:], default=0) for out in tried.values()):
+        more = [_run(session, source, _repeated(picture, count or 1), name) for picture in _made_up(shape)]
+        tried = {put: np.concatenate([out, *(one[put] for one in more)]) for put, out in tried.items()}
     wrong = next((put for put, out in tried.items() if not np.isfinite(out).all()), None)
     if wrong is not None:
         raise ConfigError(
@@ -162,6 +158,36 @@ def _try(
             remedy="Export it in float32, and check it with the library that it comes from.",
         )
     return tried
+
+
+def _made_up(shape: tuple[int, ...]) -> Iterator[NDArray[np.float64]]:
+    """Pictures of noise, and flat ones, from 0 to 1 and beyond."""
+    random = np.random.default_rng(7)
+    yield random.random(shape)
+    yield random.normal(0, 2, shape)
+    yield np.zeros(shape)
+    yield np.ones(shape)
+    for _ in range(4):
+        yield np.broadcast_to(random.random(3).reshape((3, 1, 1) if shape[0] == 3 else 3), shape)
+
+
+def _repeated(picture: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    return np.broadcast_to(picture, (count, *picture.shape))
+
+
+def _run(
+    session: ort.InferenceSession, source: Port, pictures: NDArray[np.float64], name: str
+) -> dict[str, NDArray[np.float64]]:
+    fed = (np.clip(pictures, 0, 1) * 255).astype(np.uint8) if source.dtype == "uint8" else pictures.astype(source.dtype)
+    try:
+        outputs = session.run(None, {source.name: fed})
+    except Exception as error:  # onnxruntime's own exceptions share no base that it promises
+        raise ConfigError(
+            f"{name} fails when it is run on {len(fed)} pictures, {list(fed.shape)} ({_one_line(str(error))}).",
+            remedy="Name the size that it was made for with --size WIDTHxHEIGHT, or export it anew.",
+        ) from error
+    names = [port.name for port in session.get_outputs()]
+    return {put: np.asarray(out, np.float64) for put, out in zip(names, outputs, strict=True) if _numbers(out)}
 
 
 def _numbers(output: object) -> bool:

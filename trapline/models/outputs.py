@@ -8,20 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trapline.models.forms import HEADS
+
 Outputs = Mapping[str, NDArray[np.float64]]  # name → what came out, batch first
 
-KINDS = {
-    "heatmap": "detector",
-    "yolov5": "detector",
-    "yolov8": "detector",
-    "end2end": "detector",
-    "rtdetr": "detector",
-    "detr": "detector",
-    "softmax": "classifier",
-    "logits": "classifier",
-    "sigmoid": "classifier",
-    "embedding": "embedder",
-}
+KINDS: dict[str, str] = {name: head.kind for name, head in HEADS.items()}
 SHAPES = {
     "heatmap": "heatmap, size and offset",
     "yolov5": "one output [n, boxes, 5 + labels]",
@@ -128,7 +119,7 @@ def _row(name: str, out: NDArray[np.float64], labels: int | None) -> Reading:
     width = rows.shape[1]
     if labels != width and any(word in name.lower() for word in _EMBEDDING):
         return Reading("embedding", width, f"{name} is one row of {width} numbers, by its name no scores")
-    if ((rows >= 0) & (rows <= 1)).all():
+    if ((rows >= 0) & (rows <= 1)).all() and "logit" not in name.lower():
         if np.allclose(rows.sum(axis=1), 1, atol=1e-2):
             return Reading("softmax", width, f"{name} is one row of {width} shares that sum to 1")
         return Reading("sigmoid", width, f"{name} is one row of {width} numbers from 0 to 1", sure=labels == width)

@@ -265,8 +265,10 @@ def _put_all(made: Proposal, values: Mapping[str, Any], why: str) -> None:
 
 
 _ORDER = (
-    "name", "version", "kind", "file", "sha256", "input.name", "input.width", "input.height", "input.max_side",
-    "input", "head", "outputs", "stride", "threshold", "nms", "tiles", "labels", "dimensions", "licence", "citation",
+    "name", "version", "kind", "file", "sha256",
+    "input.name", "input.width", "input.height", "input.max_side", "input.layout", "input.channels", "input.scale",
+    "input.mean", "input.std", "input.dtype", "input.resize", "input.pad", "input.interpolation", "input.margin",
+    "head", "outputs", "stride", "threshold", "nms", "tiles", "labels", "dimensions", "licence", "citation",
     "training", "quality",
 )  # fmt: skip
 
