@@ -14,7 +14,7 @@ from trapline import __version__
 from trapline.environments.installed import Installed, here, inside
 from trapline.environments.judging import Need, Unmet, asked, exclude_each_other, needs, unmet
 from trapline.environments.requirements import Requirements, read_requirements
-from trapline.environments.venvs import Made, made, python_of, venv_of, wanted
+from trapline.environments.venvs import Made, last_words, made, python_of, venv_of, wanted
 from trapline.errors import ConfigError
 from trapline.pipeline.load import Pipeline
 from trapline.pipeline.spec import FunctionSpec
@@ -56,12 +56,18 @@ def problems(project: Path, functions: Mapping[str, FunctionSpec]) -> Iterator[P
 
 
 def why_not(project: Path, function: str) -> str:
-    """What is wrong with a function's own environment, with the remedy; empty where nothing can be found."""
+    """What is wrong with a function's own environment, with the remedy; empty where nothing can be found.
+
+    For when a worker does not start: where the metadata tell nothing, the environment's interpreter is asked.
+    """
     try:
         problem = next(own_problems(project, function, read_requirements(project, function)), None)
     except ConfigError as error:
         return str(error)
-    return f"{problem.message} {problem.remedy}" if problem else ""
+    if problem is not None:
+        return f"{problem.message} {problem.remedy}"
+    said = last_words(python_of(venv_of(project, function))).rstrip(".")
+    return f"{said}. {_anew(function)}" if said else ""
 
 
 def install_command(function: str) -> str:
@@ -151,7 +157,7 @@ def own_problems(project: Path, function: str, requirements: Requirements) -> It
         return
     installed = inside(venv)
     engines = Need(Requirement(f"{ITSELF}==={__version__}"))
-    again = f"Run `{install_command(function)} --again`."
+    again = _anew(function)
     for wrong in unmet([engines, *asked(requirements)], _limits(requirements), installed):
         message = f"{_who(wrong.need)} needs {wrong.need}, {_there(wrong)} in the function's own environment."
         if wrong.need is engines:
@@ -177,6 +183,10 @@ def _stale(venv: Path, was: Made | None, now: Made) -> str:
 
 
 # -- the words
+
+
+def _anew(function: str) -> str:
+    return f"Run `{install_command(function)} --again`."
 
 
 def _who(need: Need) -> str:

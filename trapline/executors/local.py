@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 
 from trapline.environments.checking import functions_of, why_not
-from trapline.environments.venvs import last_words, python_of, venv_of
+from trapline.environments.venvs import python_of, venv_of
 from trapline.executors.lane import LANES, Lane, lane_of
 from trapline.executors.opening import WorkerConfig
 from trapline.executors.own import AHEAD, OwnWorkers
@@ -85,7 +85,7 @@ class LocalExecutor:
             self.workers,
             spec.resources.memory,
             lambda: WorkerProcess(config, python),
-            lambda: why_not(folder, spec.name) or last_words(python),
+            lambda: why_not(folder, spec.name),
         )
 
     def _choose(self, ticket: Ticket) -> WorkerProcess:

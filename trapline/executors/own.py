@@ -106,11 +106,12 @@ class OwnWorkers:
         self._young = [worker for worker in self._young if not (worker.gone or worker.started)]
 
     async def _not_started(self, how: str) -> None:
-        """Rest, longer each time, and find out why."""
+        """Rest, longer each time, and find out why. Workers that were started together fail once."""
+        if self._failed and time.monotonic() < self._rests_until:
+            return
         self._rests_until = time.monotonic() + min(FIRST_REST * 2**self._failed, LONGEST_REST)
         self._failed = min(self._failed + 1, 10)
-        told = await asyncio.to_thread(self._why) or f"Its worker did not start: {how}"
-        told = told if told.endswith(".") else f"{told}. The engine's terminal may say more."
+        told = await asyncio.to_thread(self._why) or f"Its worker did not start: {how}."
         self.trouble = f"Function {self._function!r} waits for its environment. {told}"
         log.warning("event=worker.not_started function=%s tries=%d why=%s", self._function, self._failed, told)
 
