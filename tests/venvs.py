@@ -1,4 +1,4 @@
-"""Environments for tests, made without any download: libraries that are a file each, and venvs that see the engine's."""
+"""Environments for tests, made without a download: libraries that are a file each, venvs that see the engine's."""
 
 from __future__ import annotations
 

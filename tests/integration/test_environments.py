@@ -47,7 +47,7 @@ def add_function(project: Path, name: str, needs: str, **more: str) -> None:
 
 
 def two_opinions(folder: Path, newer: str = "own") -> Path:
-    """A project with two functions that need different versions of one library, the newer one in its own environment."""
+    """A project with two functions that need different versions of one library; the newer one is on its own."""
     made = project(folder)
     add_function(made, "older", "speciesnames<2\n", accepts="image")
     add_function(made, "newer", "speciesnames>=2\n", accepts="older", environment=newer)

@@ -119,5 +119,5 @@ class OwnWorkers:
         """Nothing of the ticket ran, and no item loses a try over it."""
         if kind in ("gather", "notify"):
             return Outcome(ticket=ticket.id)
-        rest = max(1.0, self._rests_until - time.monotonic())
+        rest = max(1.0, FIRST_REST, self._rests_until - time.monotonic())
         return Outcome(ticket=ticket.id, setup=ItemOutcome(rel="", result="unknown", after=rest, message=self.trouble))
