@@ -116,6 +116,8 @@ def test_two_functions_that_can_never_agree_are_both_named_and_nothing_starts(tm
     assert not (tmp_path / "data/buckets").exists()
     (problem,) = json.loads(trapline(made, "functions", "check", "--json", rc=2))["problems"]
     assert problem["function"] in ("older", "newer") and problem["remedy"] in told
+    rows = {row["function"]: row["state"] for row in json.loads(trapline(made, "functions", "list", "--json", rc=0))}
+    assert (rows["older"], rows["newer"], rows["compile"]) == ("lacks libraries", "lacks libraries", "ready")
 
 
 def test_a_library_that_the_engine_lacks_is_told_with_the_command_that_brings_it(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def blurred(data: bytes) -> bytes:
 
 
 def share_blurred(known: dict[str, Any]) -> float:
-    return sum(found["blurred"] for found in known["detections"]) / len(known["detections"])
+    return sum(bool(found["blurred"]) for found in known["detections"]) / len(known["detections"])
 
 
 def test_a_function_in_torch_runs_beside_functions_that_know_nothing_of_it(tmp_path: Path) -> None:
