@@ -54,14 +54,14 @@ def classifier_figures(named: Named, labels: Sequence[str], *, seed: int = 0, dr
         "best": asdict(point) if (point := best_point(together)) else None,
         "labels": rows,
         "confusion": _confusion(named.truth, first, labels),
-        **told_curves(together, {label: one for label, one in by_label.items() if one.total}),
+        **told_curves(together, {label: one for label, one in by_label.items() if one.total}, 0.0),
     }
 
 
 def _ranked(scores: Floats, right: NDArray[np.bool_], pictures: Numbers, objects: Floats, named: Named) -> Ranking:
     """`objects`: per thing 1 where it is to be found."""
     order = np.argsort(-scores, kind="stable")
-    there = np.bincount(named.pictures, objects, named.count)
+    there = np.bincount(named.pictures, objects, named.count).astype(np.float64)
     return Ranking(scores[order], right[None, order], np.ones((1, len(order)), np.bool_), pictures[order], there)
 
 

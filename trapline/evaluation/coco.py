@@ -62,7 +62,7 @@ def _content(file: Path, data: bytes) -> dict[str, list[Any]]:
     for part in ("images", "categories"):
         if not content[part]:
             raise ConfigError(f"{file}: `{part}` is empty.", remedy="Nothing can be measured on it; give another file.")
-    return content
+    return {part: content[part] for part in _PARTS}
 
 
 def _categories(file: Path, rows: list[Any], gathered: Gathered) -> dict[Any, str]:

@@ -113,10 +113,10 @@ def naming(
             known.setdefault(name_key(other), label)
     places: dict[str, int] = {}
     for category in data.categories:
-        label = wanted.get(category) or (category if category in labels else known.get(name_key(category)))
-        label = label or wanted.get(REST)
-        if label is not None:
-            places[category] = list(labels).index(label)
+        same = category if category in labels else known.get(name_key(category))
+        meant = wanted.get(category) or same or wanted.get(REST)
+        if meant is not None:
+            places[category] = list(labels).index(meant)
     if not places:
         raise ConfigError(
             f"None of the data set's categories ({_some(data.categories)}) is a label of the model ({_some(labels)}).",

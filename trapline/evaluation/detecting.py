@@ -60,12 +60,17 @@ def detector_figures(
             _label(label, half, point, threshold) for label, half, point in zip(labels, halves, points, strict=True)
         ],
         "confusion": confusion(truths, founds, labels, threshold),
-        **told_curves(together, {label: half for label, half in zip(labels, halves, strict=True) if half.total}),
+        **told_curves(
+            together, {label: half for label, half in zip(labels, halves, strict=True) if half.total}, threshold
+        ),
     }
 
 
-def told_curves(together: Ranking, by_label: Mapping[str, Ranking]) -> Document:
-    """Curves over recall, threshold and confidence, of answers judged at one overlap."""
+def told_curves(together: Ranking, by_label: Mapping[str, Ranking], least: float) -> Document:
+    """Curves over recall, threshold and confidence, of answers judged at one overlap.
+
+    `least` is the confidence from which the errors of calibration are taken.
+    """
     steps = threshold_curve(together)
     right = together.right[0]
     return {
@@ -81,7 +86,7 @@ def told_curves(together: Ranking, by_label: Mapping[str, Ranking]) -> Document:
             "f1": [one.f1 for one in steps],
         },
         "scores": histogram(together.scores, right),
-        "calibration": asdict(calibration(together.scores, right)),
+        "calibration": asdict(calibration(together.scores, right, least)),
     }
 
 

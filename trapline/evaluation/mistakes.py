@@ -122,10 +122,11 @@ def _draw_rows(
 
 
 def _worded(one: Mistake, labels: Sequence[str], show: Any) -> str:
+    truth = "" if one.truth is None else str(show(labels[one.truth], one.truth))
     if one.told is None:
-        return str(show(labels[one.truth], one.truth))
+        return truth
     told = f"{show(labels[one.told], one.told)} {one.score:.2f}"
-    return told if one.truth is None else f"{told}\nis {show(labels[one.truth], one.truth)}"
+    return f"{told}, is {truth}" if truth else told
 
 
 def _cut(file: Path, box: Box) -> Any:

@@ -25,6 +25,7 @@ _NUMBERED = 14  # rows up to which the matrix's cells show numbers
 _LONGEST = 26  # letters of a name
 _INK, _FAINT, _RIGHT, _WRONG = "#1f2a30", "#8a979e", "#2a7f62", "#c2513f"
 _REST = "others"
+NOTHING = "nothing there"
 
 Document = Mapping[str, Any]
 
@@ -78,7 +79,7 @@ def _title(figure: Figure, document: Document) -> None:
     about += f"{data['objects']:,} things" + (f", {problems:,} problems left out" if problems else "")
     figure.text(0.05, 0.929, f"{about}   ·   {document['created_at'][:10]}", size=10, color="#4d5a61")
     for place, (name, value, interval) in enumerate(_main(document, told)):
-        left = 0.05 + 0.118 * place
+        left = 0.05 + 0.13 * place
         figure.text(left, 0.893, value, size=14, weight="bold")
         figure.text(left + 0.048, 0.902, name, size=8.5, color="#4d5a61")
         figure.text(left + 0.048, 0.890, interval, size=8.5, color=_FAINT)
@@ -118,7 +119,7 @@ def _recall(axes: Axes, document: Document) -> None:
     show = shower(_LONGEST)
     recall = curves["recall"]
     ranked = sorted(curves["labels"], key=lambda label: -rows[number[label]]["objects"])
-    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    colours = mpl.colormaps["tab10"].colors
     for label in ranked[CURVES:]:
         axes.plot(recall, _numbers(curves["labels"][label]), color="#c9d1d5", lw=0.8, zorder=1)
     if len(ranked) > 1:
@@ -153,7 +154,7 @@ def matrix(document: Document) -> tuple[NDArray[np.float64], list[str], list[str
         at = [size - 1 if name is None else place.get(name, len(kept)) for name in (cell["truth"], cell["told"])]
         counts[at[0], at[1]] += cell["count"]
     numbers = [order.get(name, -1) for name in kept] + [-1] * (size - len(kept))
-    extra = [["nothing there"], ["missed"]] if nothing else [[], []]
+    extra = [[NOTHING], ["missed"]] if nothing else [[], []]
     return counts, [*names, *extra[0]], [*names, *extra[1]], numbers
 
 
@@ -161,6 +162,8 @@ def _confusion(axes: Axes, document: Document) -> None:
     counts, rows, columns, numbers = matrix(document)
     show = shower(_LONGEST if len(rows) <= _NUMBERED else 20)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if rows[-1:] == [NOTHING]:  # of how much there is nothing cannot be said
+        shares[-1] = counts[-1] / np.maximum(counts.sum(axis=0), 1)
     axes.imshow(np.sqrt(shares), cmap="GnBu", vmin=0, vmax=1.1, aspect="auto")
     size = 8.5 if len(rows) <= _NUMBERED else max(4.6, min(8.0, 230 / len(rows)))
     named = [[show(name, number) if number >= 0 else name for name, number in zip(side, numbers, strict=True)]
@@ -177,7 +180,7 @@ def _confusion(axes: Axes, document: Document) -> None:
     )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set(title="What is (rows) and what was told (columns), share of each row", xlabel="", ylabel="")
+    axes.set(title="What is there (rows) and what was told (columns)", xlabel="", ylabel="")
     if len(rows) <= _NUMBERED:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else _INK

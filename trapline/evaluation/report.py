@@ -59,7 +59,7 @@ def report(
     problems = [*data.problems, *(problem for one in answers for problem in one.problems)]
     threshold = card.threshold if settings.threshold is None else settings.threshold
     spent = sum(one.cpu_seconds for one in seen)
-    return tidy(
+    document: dict[str, Any] = tidy(
         {
             "type": TYPE,
             "schema": SCHEMA,
@@ -96,6 +96,7 @@ def report(
             },
         }
     )
+    return document
 
 
 def figures(card: ModelCard, answers: Sequence[Answer], settings: Settings) -> dict[str, Any]:
@@ -136,15 +137,24 @@ def named(answers: Sequence[Answer], labels: int) -> Named:
 
 def quality(document: Mapping[str, Any]) -> dict[str, Any]:
     """What stands on a card under `quality`: the command, the main figures with four digits, how much was looked at."""
-    told, data = document["figures"], document["data"]
-    main: dict[str, Any] = {"command": document["command"]}
-    if document["model"]["kind"] == "detector":
-        main |= {name: told[name] for name in _OF_A_DETECTOR}
+    data = document["data"]
+    return {
+        "command": document["command"],
+        **main_figures(document["model"]["kind"], document["figures"]),
+        "images": data["images"],
+        "objects": data["objects"],
+    }
+
+
+def main_figures(kind: str, told: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures by which a model of this kind is known, with four digits, of all that was measured."""
+    if kind == "detector":
+        main = {name: told[name] for name in _OF_A_DETECTOR}
         main |= {name: told["at_threshold"][name] for name in ("precision", "recall")}
     else:
-        main |= {name: told[name] for name in _OF_A_CLASSIFIER}
-    main |= {"ece": told["calibration"]["ece"], "images": data["images"], "objects": data["objects"]}
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in main.items()}
+        main = {name: told[name] for name in _OF_A_CLASSIFIER}
+    main["ece"] = told["calibration"]["ece"]
+    return {name: None if value is None or math.isnan(value) else round(value, 4) for name, value in main.items()}
 
 
 def tidy(value: Any) -> Any:
