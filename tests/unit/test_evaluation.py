@@ -14,8 +14,16 @@ from trapline.evaluation.calibration import calibration, histogram
 from trapline.evaluation.classifying import Named, classifier_figures
 from trapline.evaluation.detecting import detector_figures, pairs
 from trapline.evaluation.intervals import intervals, resamples
-from trapline.evaluation.matching import Found, Truth, match, overlaps
-from trapline.evaluation.precision import average_precision, best_point, pooled, ranking, threshold_curve, working_point
+from trapline.evaluation.matching import Found, Pair, Truth, match, overlaps
+from trapline.evaluation.precision import (
+    Ranking,
+    average_precision,
+    best_point,
+    pooled,
+    rankings,
+    threshold_curve,
+    working_point,
+)
 
 HERE, THERE, ELSEWHERE = (0, 0, 10, 10), (50, 50, 60, 70), (200, 200, 230, 230)
 ONE = np.array([0.5])
@@ -35,8 +43,13 @@ def figures(truths: list[Truth], founds: list[Found], labels: str = "a", thresho
     return detector_figures(truths, founds, tuple(labels), threshold, draws=20)
 
 
+def ranking(truths: list[Truth], founds: list[Found]) -> Ranking:
+    ((ranked,),) = rankings(truths, founds, 1, ONE)
+    return ranked
+
+
 def average(truths: list[Truth], founds: list[Found]) -> float:
-    return float(average_precision(ranking(truths, founds, 0, ONE))[0])
+    return float(average_precision(ranking(truths, founds))[0])
 
 
 # -- matching
@@ -57,30 +70,30 @@ def test_boxes_without_an_area_overlap_nothing() -> None:
 
 
 def test_a_thing_is_found_once_and_by_the_most_confident() -> None:
-    matched = match(truth(HERE), found((HERE, 0.5), ((0, 0, 10, 9), 0.8)), 0, ONE)
+    matched = match(Pair.of(truth(HERE), found((HERE, 0.5), ((0, 0, 10, 9), 0.8))), 0, ONE)
     assert matched.which.tolist() == [1, 0]
     assert matched.truth.tolist() == [[0, -1]]
 
 
 def test_a_detection_takes_what_it_overlaps_most() -> None:
     both = truth((0, 0, 10, 10), (4, 0, 14, 10))
-    assert match(both, found(((3, 0, 13, 10), 0.9)), 0, ONE).truth.tolist() == [[1]]
+    assert match(Pair.of(both, found(((3, 0, 13, 10), 0.9))), 0, ONE).truth.tolist() == [[1]]
 
 
 def test_a_label_is_matched_with_its_own_alone() -> None:
-    matched = match(truth(HERE, labels=[1]), found((HERE, 0.9)), 0, ONE)
+    matched = match(Pair.of(truth(HERE, labels=[1]), found((HERE, 0.9))), 0, ONE)
     assert matched.truth.tolist() == [[-1]]
     assert matched.objects == 0
 
 
 def test_what_lies_on_a_crowd_is_neither_right_nor_false_however_often() -> None:
-    matched = match(truth((0, 0, 100, 100), crowd=[True]), found((HERE, 0.9), (THERE, 0.8)), 0, ONE)
+    matched = match(Pair.of(truth((0, 0, 100, 100), crowd=[True]), found((HERE, 0.9), (THERE, 0.8))), 0, ONE)
     assert matched.ignored.tolist() == [[True, True]]
     assert matched.objects == 0
 
 
 def test_no_more_than_the_most_confident_detections_count() -> None:
-    matched = match(truth(HERE), found((THERE, 0.9), (HERE, 0.8)), 0, ONE, most=1)
+    matched = match(Pair.of(truth(HERE), found((THERE, 0.9), (HERE, 0.8))), 0, ONE, most=1)
     assert matched.which.tolist() == [0]
 
 
@@ -105,25 +118,26 @@ def test_detections_are_ranked_over_all_pictures() -> None:
 
 
 def test_the_best_threshold_keeps_what_is_right_and_drops_what_is_wrong() -> None:
-    ranked = ranking([truth(HERE, THERE)], [found((HERE, 0.9), (THERE, 0.6), (ELSEWHERE, 0.4))], 0, ONE)
+    ranked = ranking([truth(HERE, THERE)], [found((HERE, 0.9), (THERE, 0.6), (ELSEWHERE, 0.4))])
     best = best_point(ranked)
     assert best is not None
     assert (best.threshold, best.precision, best.recall, best.f1) == (0.6, 1, 1, 1)
 
 
 def test_the_best_threshold_never_parts_equal_confidences() -> None:
-    ranked = ranking([truth(HERE)], [found((HERE, 0.6), (THERE, 0.6), (ELSEWHERE, 0.6))], 0, ONE)
+    ranked = ranking([truth(HERE)], [found((HERE, 0.6), (THERE, 0.6), (ELSEWHERE, 0.6))])
     best = best_point(ranked)
     assert best is not None
-    assert (best.told, best.hits, best.precision) == (3, 1, pytest.approx(1 / 3))
+    assert (best.told, best.hits) == (3, 1)
+    assert best.precision == pytest.approx(1 / 3)
 
 
 def test_there_is_no_best_threshold_where_nothing_right_is_told() -> None:
-    assert best_point(ranking([truth(HERE)], [found((THERE, 0.6))], 0, ONE)) is None
+    assert best_point(ranking([truth(HERE)], [found((THERE, 0.6))])) is None
 
 
 def test_a_threshold_tells_what_is_as_sure_as_it_and_surer() -> None:
-    ranked = ranking([truth(HERE, THERE)], [found((HERE, 0.5), (ELSEWHERE, 0.49))], 0, ONE)
+    ranked = ranking([truth(HERE, THERE)], [found((HERE, 0.5), (ELSEWHERE, 0.49))])
     point = working_point(ranked, 0.5)
     assert (point.hits, point.told, point.total) == (1, 1, 2)
     curve = {round(one.threshold, 2): one for one in threshold_curve(ranked)}
@@ -135,7 +149,7 @@ def test_a_threshold_tells_what_is_as_sure_as_it_and_surer() -> None:
 
 def test_labels_together_are_ranked_as_one() -> None:
     truths, founds = [truth(HERE, THERE, labels=[0, 1])], [found((HERE, 0.9), (ELSEWHERE, 0.8), labels=[0, 1])]
-    together = pooled([ranking(truths, founds, label, ONE) for label in (0, 1)])
+    together = pooled(rankings(truths, founds, 2, ONE)[0])
     assert together.scores.tolist() == [0.9, 0.8]
     assert together.right.tolist() == [[True, False]]
     assert together.total == 2
@@ -318,7 +332,8 @@ def test_confidences_that_come_true_as_often_as_they_say_have_no_error() -> None
     assert told.ece == pytest.approx(0)
     assert told.brier == pytest.approx((3 * 0.25**2 + 0.75**2) / 4)
     (bin_,) = [one for one in told.bins if one.count]
-    assert (bin_.low, bin_.confidence, bin_.right) == (pytest.approx(0.7), 0.75, 0.75)
+    assert bin_.low == pytest.approx(0.7)
+    assert (bin_.confidence, bin_.right) == (0.75, 0.75)
 
 
 def test_confidences_that_promise_too_much_are_off_by_as_much() -> None:

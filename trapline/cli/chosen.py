@@ -39,12 +39,19 @@ def chosen_model(what: str, card: Path | None, place: Callable[[], Place]) -> It
         elif path.is_file():
             yield _with_card(path, card, Path(room))
         elif match := _NAME.fullmatch(what):
-            yield _from_bucket(place(), match[1], match[2], Path(room))
+            yield _from_bucket(_project(place, what), match[1], match[2], Path(room))
         else:
             raise ConfigError(
                 f"There is no model {what!r}.",
                 remedy="Give a folder with model.yaml, an .onnx file with --card, or NAME or NAME@VERSION in a bucket.",
             )
+
+
+def _project(place: Callable[[], Place], what: str) -> Place:
+    try:
+        return place()
+    except ConfigError as error:
+        raise ConfigError(f"There is no folder {what!r} here, and no bucket to look in: {error}") from None
 
 
 def _with_card(file: Path, card: Path | None, room: Path) -> Chosen:

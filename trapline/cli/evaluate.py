@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,9 +132,10 @@ def _answers(out: Console, folder: Path, data: Dataset, names: Naming, wishes: W
     answers = []
     with _telling(out, len(data.entries)) as tell:
         looking = measure(folder, data, names, floor=wishes.settings.floor, workers=workers)
-        for answer in looking:
-            answers.append(answer)
-            tell(len(answers))
+        with closing(looking):  # Ctrl-C ends the processes here
+            for answer in looking:
+                answers.append(answer)
+                tell(len(answers))
     return answers
 
 
@@ -195,7 +196,7 @@ def _write(
             draw(document, [aside / "evaluation.png", aside / "evaluation.svg"])
             draw_mistakes(document, data, answers, aside / "mistakes.jpg")
         made = [name for name in _FILES if (aside / name).exists()]
-        document["files"] = made
+        document["files"] = list(dict.fromkeys([*made, DOCUMENT]))
         text = json.dumps(document, ensure_ascii=False, indent=1)
         (aside / DOCUMENT).write_text(text + "\n", "utf-8", errors="surrogateescape")
         out.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,9 @@ def read_coco(file: Path, images: Path | None) -> Dataset:
         name = str(picture["file_name"])
         path = within(folder, name)
         if path is None:
-            gathered.add(name, "name_unusable", "The name leads out of the folder of images.")
+            gathered.add(
+                name or f"image {picture['id']}", "name_unusable", "Its file_name leads out of the folder of images."
+            )
             continue
         entries.append(Entry(name, path, tuple(marks[picture["id"]]), _size(picture)))
     names = tuple(dict.fromkeys(categories.values()))

@@ -11,7 +11,7 @@ import numpy as np
 
 from trapline.evaluation.calibration import calibration, histogram
 from trapline.evaluation.intervals import RESAMPLES, intervals, resamples
-from trapline.evaluation.matching import AREAS, HALF, MOST, THRESHOLDS, Floats, Found, Truth, match
+from trapline.evaluation.matching import AREAS, EVERY, HALF, MOST, THRESHOLDS, Floats, Found, Pair, Truth, match
 from trapline.evaluation.precision import (
     RECALLS,
     STEPS,
@@ -20,7 +20,7 @@ from trapline.evaluation.precision import (
     best_point,
     pooled,
     precision_at_recalls,
-    ranking,
+    rankings,
     threshold_curve,
     working_point,
 )
@@ -45,14 +45,13 @@ def detector_figures(
     `threshold` is the confidence at which the model is used; `most` the detections of a label that count per picture.
     NaN where a figure cannot be said.
     """
-    every = [ranking(truths, founds, number, most=most) for number in range(len(labels))]
+    every, *by_size = rankings(truths, founds, len(labels), areas=(EVERY, *AREAS.values()), most=most)
     halves = [one.at(HALF) for one in every]
     together = pooled(halves)
-    scores = {name: _coco(truths, founds, len(labels), area, most) for name, area in AREAS.items()}
     points = [precision_at_recalls(one) for one in every]
     return {
         **_averages(points),
-        "areas": scores,
+        "areas": {name: _of_a_size(ranked) for name, ranked in zip(AREAS, by_size, strict=True)},
         "at_threshold": asdict(working_point(together, threshold)),
         "best": _asdict(best_point(together)),
         **_intervals(every, together, threshold, draws, seed),
@@ -112,7 +111,7 @@ def pairs(truth: Truth, found: Found, threshold: float) -> list[tuple[int | None
     """What is there with what was told of it, on one picture: places in both; None: told of nothing, or missed."""
     kept = np.flatnonzero(found.scores >= threshold)
     some = Found(found.boxes[kept], found.labels[kept], found.scores[kept])
-    matched = match(truth, some, None, THRESHOLDS[:1], most=len(kept))
+    matched = match(Pair.of(truth, some), None, THRESHOLDS[:1], most=len(kept))
     result: list[tuple[int | None, int | None]] = []
     seen: set[int] = set()
     for which, there, ignored in zip(matched.which, matched.truth[0], matched.ignored[0], strict=True):
@@ -136,11 +135,8 @@ def _averages(points: Sequence[tuple[Floats, Floats]]) -> Document:
     }
 
 
-def _coco(
-    truths: Sequence[Truth], founds: Sequence[Found], labels: int, area: tuple[float, float], most: int
-) -> Document:
+def _of_a_size(ranked: Sequence[Ranking]) -> Document:
     """Average precision and recall of things of one range of sizes."""
-    ranked = [ranking(truths, founds, number, area=area, most=most) for number in range(labels)]
     told = _averages([precision_at_recalls(one) for one in ranked])
     objects = sum(one.total for one in ranked)
     return {"objects": objects, "map": told["map"], "map50": told["map50"], "average_recall": told["average_recall"]}

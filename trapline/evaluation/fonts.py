@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cache
 
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
@@ -26,17 +27,28 @@ def shower(longest: int) -> Callable[[str, int], str]:
 
     `longest` is in letters.
     """
-    known: set[int] = set()
-    for name in families():
-        known |= set(FT2Font(font_manager.findfont(name)).get_charmap())
+    known = letters()
 
     def show(name: str, number: int) -> str:
-        plain = " ".join(name.split()).replace("$", r"\$")
+        plain = " ".join(name.split())
         if not plain or any(ord(letter) not in known for letter in plain):
             return f"#{number + 1}"
-        return shortened(plain, longest)
+        return shortened(plain, longest).replace("$", r"\$")
 
     return show
+
+
+def spelt(text: str, longest: int) -> str:
+    """A text with `?` for each letter that cannot be shown."""
+    known = letters()
+    plain = "".join(letter if ord(letter) in known else "?" for letter in " ".join(text.split()))
+    return shortened(plain, longest).replace("$", r"\$")
+
+
+@cache
+def letters() -> frozenset[int]:
+    """The letters that the fonts here have."""
+    return frozenset(code for name in families() for code in FT2Font(font_manager.findfont(name)).get_charmap())
 
 
 def shortened(name: str, longest: int) -> str:
@@ -45,9 +57,3 @@ def shortened(name: str, longest: int) -> str:
         return name
     tail = (longest - 1) // 2
     return name[: longest - 1 - tail].rstrip() + "…" + name[-tail:].lstrip()
-
-
-def unshown(names: Sequence[str]) -> list[int]:
-    """The places of names that no font here can show."""
-    show = shower(10_000)
-    return [number for number, name in enumerate(names) if show(name, number) == f"#{number + 1}" != name]

@@ -13,7 +13,7 @@ from trapline.evaluation.matching import Floats
 
 RESAMPLES = 200
 _FEWEST = 50
-_WORK = 4e8  # answers x resamples that are worth the wait
+_WORK = 1e8  # answers x resamples that are worth the wait
 _SHARE = 0.95
 
 Interval = tuple[float, float]

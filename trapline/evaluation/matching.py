@@ -97,9 +97,22 @@ def overlaps(found: Floats, truth: Floats, crowd: Flags | None = None) -> Floats
     return shares
 
 
+@dataclass(frozen=True)
+class Pair:
+    """One picture's truth and what was found on it, with what matching needs of both."""
+
+    truth: Truth
+    found: Found
+    shares: Floats  # n x m overlaps of what was found (n) with the truth (m)
+    own: Floats  # n areas of what was found, square pixels
+
+    @classmethod
+    def of(cls, truth: Truth, found: Found) -> Pair:
+        return cls(truth, found, overlaps(found.boxes, truth.boxes, truth.crowd), areas_of(found.boxes))
+
+
 def match(
-    truth: Truth,
-    found: Found,
+    pair: Pair,
     label: int | None,
     thresholds: Floats = THRESHOLDS,
     area: tuple[float, float] = EVERY,
@@ -109,19 +122,21 @@ def match(
 
     The most confident detection chooses first and takes the thing that it overlaps most, each thing once.
     """
+    truth, found = pair.truth, pair.found
     there = np.flatnonzero(truth.labels == label) if label is not None else np.arange(len(truth.labels))
     told = np.flatnonzero(found.labels == label) if label is not None else np.arange(len(found.labels))
     told = told[np.argsort(-found.scores[told], kind="stable")][:most]
-    sizes = truth.areas[there]
-    aside = truth.crowd[there] | (sizes < area[0]) | (sizes > area[1])
-    shares = overlaps(found.boxes[told], truth.boxes[there], truth.crowd[there])
-    picked = _pick(shares, truth.crowd[there], aside, np.minimum(thresholds, 1 - 1e-10))
-    own = areas_of(found.boxes[told])
+    own = pair.own[told]
     elsewhere = (own < area[0]) | (own > area[1])
+    if not len(there):
+        shape = (len(thresholds), len(told))
+        return Matched(told, np.full(shape, -1, np.intp), np.broadcast_to(elsewhere, shape), 0)
+    sizes, crowd = truth.areas[there], truth.crowd[there]
+    aside = crowd | (sizes < area[0]) | (sizes > area[1])
+    picked = _pick(pair.shares[told[:, None], there], crowd, aside, np.minimum(thresholds, 1 - 1e-10))
     hit = picked >= 0
-    which = np.where(hit, there[picked] if len(there) else -1, -1)
-    ignored = np.where(hit, aside[picked] if len(there) else False, elsewhere[None, :])
-    return Matched(told, which, ignored, int((~aside).sum()))
+    ignored = np.where(hit, aside[picked], elsewhere)
+    return Matched(told, np.where(hit, there[picked], -1), ignored, int((~aside).sum()))
 
 
 def _pick(shares: Floats, crowd: Flags, aside: Flags, least: Floats) -> Numbers:

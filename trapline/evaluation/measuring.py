@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -93,7 +93,9 @@ class _Work:
         return Found.of([], [], []), ranks
 
 
-def measure(folder: Path, data: Dataset, names: Naming, *, floor: float = FLOOR, workers: int = 1) -> Iterator[Answer]:
+def measure(
+    folder: Path, data: Dataset, names: Naming, *, floor: float = FLOOR, workers: int = 1
+) -> Generator[Answer, None, None]:
     """Look at every picture of `data` with the model in `folder`; answers come as they are ready, each with its number.
 
     Nothing raises for one picture: its problem is in its answer. With more than one worker each is a process of its

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from trapline.errors import Failure
 from trapline.evaluation.dataset import Box, Dataset
 from trapline.evaluation.detecting import pairs
-from trapline.evaluation.fonts import families, shower
+from trapline.evaluation.fonts import families, shower, spelt
 from trapline.evaluation.measuring import Answer
 from trapline.images import Image
 
@@ -118,7 +118,7 @@ def _draw_rows(
             _frame(axes, one.box)
         figure.text(left, bottom - 0.15 / height, _worded(one, labels, show))
         name = data.entries[one.picture].name
-        figure.text(left, bottom - 0.3 / height, show(name.rpartition("/")[2], one.picture), color="#8a979e", size=6.5)
+        figure.text(left, bottom - 0.3 / height, spelt(name.rpartition("/")[2], 22), color="#8a979e", size=6.5)
 
 
 def _worded(one: Mistake, labels: Sequence[str], show: Any) -> str:

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from trapline.evaluation.fonts import families, shower
+from trapline.evaluation.fonts import families, shower, spelt
 
 CURVES = 10  # labels with a curve and a colour of their own; those with the most things
 CELLS = 40  # labels in the confusion matrix; the rest is one row
@@ -62,6 +62,7 @@ def _page(document: Document) -> Figure:
         2, 12, left=0.05, right=0.985, top=0.855, bottom=0.065, hspace=0.34, wspace=1.6, height_ratios=(1.35, 1)
     )
     _title(figure, document)
+    _foot(figure, document)
     _recall(figure.add_subplot(grid[0, :5]), document)
     _confusion(figure.add_subplot(grid[0, 6:]), document)
     _reliability(figure.add_subplot(grid[1, :4]), document)
@@ -72,10 +73,9 @@ def _page(document: Document) -> Figure:
 
 def _title(figure: Figure, document: Document) -> None:
     model, data, told = document["model"], document["data"], document["figures"]
-    show = shower(70)
     figure.text(0.05, 0.957, f"{model['name']} {model['version']}", size=17, weight="bold")
     problems = sum(document["problems"]["counts"].values())
-    about = f"{model['kind']} on {show(Path(data['path']).name or data['path'], 0)}: {data['images']:,} images, "
+    about = f"{model['kind']} on {spelt(Path(data['path']).name or data['path'], 70)}: {data['images']:,} images, "
     about += f"{data['objects']:,} things" + (f", {problems:,} problems left out" if problems else "")
     figure.text(0.05, 0.929, f"{about}   ·   {document['created_at'][:10]}", size=10, color="#4d5a61")
     for place, (name, value, interval) in enumerate(_main(document, told)):
@@ -83,6 +83,17 @@ def _title(figure: Figure, document: Document) -> None:
         figure.text(left, 0.893, value, size=14, weight="bold")
         figure.text(left + 0.048, 0.902, name, size=8.5, color="#4d5a61")
         figure.text(left + 0.048, 0.890, interval, size=8.5, color=_FAINT)
+
+
+def _foot(figure: Figure, document: Document) -> None:
+    """What a number in the place of a name means, where there is one."""
+    show = shower(_LONGEST)
+    some = [show(label, number) for number, label in enumerate(document["model"]["labels"])]
+    if any(name == f"#{number}" for number, name in enumerate(some, 1)):
+        said = (
+            "#1, #2, …: the model's labels by number, where no font here has their letters; evaluation.json names them"
+        )
+        figure.text(0.05, 0.012, said, size=8, color="#4d5a61")
 
 
 def _main(document: Document, told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -160,28 +171,31 @@ def matrix(document: Document) -> tuple[NDArray[np.float64], list[str], list[str
 
 def _confusion(axes: Axes, document: Document) -> None:
     counts, rows, columns, numbers = matrix(document)
-    show = shower(_LONGEST if len(rows) <= _NUMBERED else 20)
+    few = len(rows) <= _NUMBERED
+    shows = (shower(_LONGEST if few else 20), shower(17))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     if rows[-1:] == [NOTHING]:  # of how much there is nothing cannot be said
         shares[-1] = counts[-1] / np.maximum(counts.sum(axis=0), 1)
     axes.imshow(np.sqrt(shares), cmap="GnBu", vmin=0, vmax=1.1, aspect="auto")
-    size = 8.5 if len(rows) <= _NUMBERED else max(4.6, min(8.0, 230 / len(rows)))
-    named = [[show(name, number) if number >= 0 else name for name, number in zip(side, numbers, strict=True)]
-             for side in (rows, columns)]  # fmt: skip
+    size = 8.5 if few else max(4.6, min(8.0, 230 / len(rows)))
+    named = [
+        [show(name, number) if number >= 0 else name for name, number in zip(side, numbers, strict=True)]
+        for side, show in zip((rows, columns), shows, strict=True)
+    ]
     axes.set_yticks(range(len(rows)), named[0], fontsize=size)
-    slanted = 3 < len(rows) <= _NUMBERED
+    slanted = few and len(rows) > 3
     axes.set_xticks(
         range(len(columns)),
         named[1],
         fontsize=size,
-        rotation=45 if slanted else 90 if len(rows) > _NUMBERED else 0,
+        rotation=45 if slanted else 0 if few else 90,
         ha="right" if slanted else "center",
         rotation_mode="anchor" if slanted else "default",
     )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set(title="What is there (rows) and what was told (columns)", xlabel="", ylabel="")
-    if len(rows) <= _NUMBERED:
+    if few:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else _INK
             text = f"{counts[row, column]:,.0f}"

@@ -10,7 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trapline.evaluation.matching import EVERY, MOST, THRESHOLDS, Flags, Floats, Found, Numbers, Truth, match
+from trapline.evaluation.matching import (
+    EVERY,
+    MOST,
+    THRESHOLDS,
+    Flags,
+    Floats,
+    Found,
+    Matched,
+    Numbers,
+    Pair,
+    Truth,
+    match,
+)
+
+_Row = tuple[int, Floats, Matched]  # a picture, confidences, what became of them
 
 RECALLS: Floats = np.linspace(0.0, 1.0, 101)
 STEPS: Floats = np.linspace(0.0, 1.0, 101)  # thresholds at which curves are told
@@ -53,38 +67,28 @@ class Working:
     total: int  # things to be found
 
 
-def ranking(
+def rankings(
     truths: Sequence[Truth],
     founds: Sequence[Found],
-    label: int,
+    labels: int,
     thresholds: Floats = THRESHOLDS,
-    area: tuple[float, float] = EVERY,
+    areas: Sequence[tuple[float, float]] = (EVERY,),
     most: int = MOST,
-) -> Ranking:
-    """The detections of one label on all pictures."""
-    scores, right, counted, pictures = [], [], [], []
-    objects = np.zeros(len(truths))
+) -> list[list[Ranking]]:
+    """Per range of sizes, the detections of each label on all pictures."""
+    objects = np.zeros((len(areas), labels, len(truths)))
+    rows: list[list[list[_Row]]] = [[[] for _ in range(labels)] for _ in areas]
     for number, (truth, found) in enumerate(zip(truths, founds, strict=True)):
-        if not (truth.labels == label).any() and not (found.labels == label).any():
-            continue
-        matched = match(truth, found, label, thresholds, area, most)
-        objects[number] = matched.objects
-        scores.append(found.scores[matched.which])
-        right.append((matched.truth >= 0) & ~matched.ignored)
-        counted.append(~matched.ignored)
-        pictures.append(np.full(len(matched.which), number, np.intp))
-    if not scores:
-        none = np.zeros((len(thresholds), 0), np.bool_)
-        return Ranking(np.zeros(0), none, none, np.zeros(0, np.intp), objects)
-    every = np.concatenate(scores)
-    order = np.argsort(-every, kind="stable")
-    return Ranking(
-        every[order],
-        np.concatenate(right, axis=1)[:, order],
-        np.concatenate(counted, axis=1)[:, order],
-        np.concatenate(pictures)[order],
-        objects,
-    )
+        pair = Pair.of(truth, found)
+        for label in np.union1d(truth.labels, found.labels).tolist():
+            for size, area in enumerate(areas):
+                matched = match(pair, label, thresholds, area, most)
+                objects[size, label, number] = matched.objects
+                rows[size][label].append((number, found.scores[matched.which], matched))
+    return [
+        [_ranked(some, there, len(thresholds)) for some, there in zip(by_label, counts, strict=True)]
+        for by_label, counts in zip(rows, objects, strict=True)
+    ]
 
 
 def pooled(rankings: Sequence[Ranking]) -> Ranking:
@@ -169,3 +173,15 @@ def _working(threshold: float, hits: float, told: float, total: float) -> Workin
         round(told),
         round(total),
     )
+
+
+def _ranked(rows: Sequence[_Row], objects: Floats, thresholds: int) -> Ranking:
+    if not rows:
+        none = np.zeros((thresholds, 0), np.bool_)
+        return Ranking(np.zeros(0), none, none, np.zeros(0, np.intp), objects)
+    scores = np.concatenate([scored for _, scored, _ in rows])
+    order = np.argsort(-scores, kind="stable")
+    counted = np.concatenate([~matched.ignored for _, _, matched in rows], axis=1)
+    hit = np.concatenate([matched.truth >= 0 for _, _, matched in rows], axis=1)
+    pictures = np.concatenate([np.full(len(scored), number, np.intp) for number, scored, _ in rows])
+    return Ranking(scores[order], (hit & counted)[:, order], counted[:, order], pictures[order], objects)
