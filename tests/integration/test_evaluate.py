@@ -310,9 +310,12 @@ def test_the_command_prints_a_table_and_what_it_left_out(tmp_path: Path) -> None
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing_half_written_and_nothing_running(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", 300)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    site, room = tmp_path / "site", tmp_path / "room"
+    for folder in (site, room):
+        folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(room)}
     command = [*PROGRAM, "evaluate", str(FUNCTIONS / DETECTOR), str(data), "--map", "insect=*", "--workers", "2"]
-    process = subprocess.Popen([*command, "--out", "out"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    process = subprocess.Popen([*command, "--out", "out"], cwd=site, env=environment, stderr=subprocess.PIPE)
     time.sleep(4)
     children = workers_of(process.pid)
     assert len(children) >= 2
@@ -324,7 +327,7 @@ def test_ctrl_c_leaves_nothing_half_written_and_nothing_running(tmp_path: Path) 
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < until
         time.sleep(0.1)
-    assert [file.name for file in tmp_path.iterdir()] == ["data"]
+    assert list(site.iterdir()) == list(room.glob("trapline-*")) == []
 
 
 def workers_of(pid: int) -> list[int]:
