@@ -27,7 +27,7 @@ from trapline.cli.place import Place, embedded_place
 from trapline.cli.seeding import seed_models
 from trapline.errors import ConfigError, TraplineError
 from trapline.images import Image
-from trapline.models import read_card
+from trapline.models import Model, read_card
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-c", "from trapline.cli import main; main()"]
@@ -96,6 +96,42 @@ def test_the_sample_detector_is_measured_on_scenes(tmp_path: Path) -> None:
     assert told["timing"]["cpu_ms_per_image"] > 1
 
 
+def test_a_data_set_gives_the_figures_of_cocos_own_tools(tmp_path: Path) -> None:
+    if not os.environ.get("CI"):
+        pytest.importorskip("pycocotools")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    file = dataset(tmp_path)
+    content = json.loads(file.read_text())
+    for row in content["annotations"]:
+        row |= {
+            "category_id": 1,
+            "iscrowd": int(row["id"] % 9 == 0),
+            "area": row["bbox"][2] * row["bbox"][3],
+            "id": row["id"] + 1,
+        }
+    file.write_text(json.dumps(content | {"categories": [{"id": 1, "name": "insect"}]}))
+    told = run(FUNCTIONS / DETECTOR, file, tmp_path / "out", most=100)
+    detections = [
+        {"image_id": image["id"], "category_id": 1, "score": one.confidence,
+         "bbox": [one.box[0], one.box[1], one.box[2] - one.box[0], one.box[3] - one.box[1]]}
+        for image in content["images"]
+        for one in Model.load(FUNCTIONS / DETECTOR).detect(
+            [Image((tmp_path / "images" / image["file_name"]).read_bytes())], threshold=told["settings"]["floor"]
+        )[0]
+    ]  # fmt: skip
+    coco = COCO(str(file))
+    scored = COCOeval(coco, coco.loadRes(detections), "bbox")
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    figures = told["figures"]
+    ours = [figures["map"], figures["map50"], figures["map75"], figures["areas"]["small"]["map"]]
+    assert ours == pytest.approx(scored.stats[:4].tolist(), abs=1e-6)
+    assert figures["average_recall"] == pytest.approx(scored.stats[8], abs=1e-6)
+
+
 def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
     data = dataset(tmp_path)
     one, two = (run(FUNCTIONS / DETECTOR, data, tmp_path / f"{n}", "insect=*", workers=n) for n in (1, 2))
@@ -160,6 +196,26 @@ def spoil(folder: Path) -> Path:
         content["annotations"][1]["bbox"] = [1, 2, -3, 4]
 
     return changed(file, change)
+
+
+def test_odd_names_of_files_and_categories_do_no_harm(tmp_path: Path) -> None:
+    data = dataset(tmp_path, 5)
+    names = ["\ud800.jpg", "x" * 300 + ".jpg", "pipe.jpg", "images", "夜 \x1b[31m.jpg"]
+    os.mkfifo(tmp_path / "images" / "pipe.jpg")
+    (tmp_path / "images" / "images").mkdir()
+    shutil.copy(tmp_path / "images" / "0.jpg", tmp_path / "images" / names[4])
+
+    def change(content: dict[str, Any]) -> None:
+        for row, name in zip(content["images"], names, strict=True):
+            row["file_name"] = name
+        content["categories"][0]["name"] = "\udcff蛾"
+
+    told = run(FUNCTIONS / DETECTOR, changed(data, change), tmp_path / "out", "insect=*", images=tmp_path / "images")
+    assert [row["code"] for row in told["problems"]["items"]] == [
+        "file_missing", "file_unreadable", "file_unreadable", "file_unreadable",
+    ]  # fmt: skip
+    assert told["data"]["images"] == 1
+    assert told["data"]["categories"]["\udcff蛾"] == "insect"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -254,6 +310,9 @@ BAD: dict[str, Bad] = {
     ),
     "a file in the way": (
         lambda at: (FUNCTIONS / CLASSIFIER, dataset(at)), {"out": FUNCTIONS / DETECTOR / "model.yaml"}, "is a file",
+    ),
+    "a threshold for a classifier": (
+        lambda at: (FUNCTIONS / CLASSIFIER, dataset(at)), {"threshold": 0.5}, "--threshold: moth-classifier",
     ),
     "a card for a folder": (
         lambda at: (FUNCTIONS / DETECTOR, dataset(at)), {"card": FUNCTIONS / DETECTOR / "model.yaml"}, "--card goes",

@@ -41,6 +41,12 @@ def test_a_coco_file_is_read_with_its_boxes_as_corners(tmp_path: Path) -> None:
     assert read.problems == ()
 
 
+@pytest.mark.parametrize("area", [10**400, float("inf"), -1, "large", None, True])
+def test_an_area_that_is_none_is_the_boxs_own(tmp_path: Path, area: Any) -> None:
+    (entry,) = read_dataset(coco(tmp_path, annotations=[BOX | {"area": area}]), tmp_path).entries
+    assert entry.marks[0].area is None
+
+
 def test_pictures_of_a_coco_file_are_found_beside_it_or_in_images(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def _with_card(file: Path, card: Path | None, room: Path) -> Chosen:
     if own.name == CARD and own.parent == file.parent and read.file == file.name:
         return Chosen(file.parent, own)
     (room / CARD).write_bytes(own.read_bytes())
-    (room / read.file).symlink_to(file.absolute())
+    shutil.copyfile(file, room / read.file)
     return Chosen(room, own)
 
 

@@ -36,6 +36,7 @@ DOCUMENT = "evaluation.json"
 _FILES = ("evaluation.png", "evaluation.svg", "mistakes.jpg", DOCUMENT)  # in the order in which they come into place
 _ROWS = 30  # labels in the table
 _NAMED = 5  # problems told by name
+_MANY = 500  # pictures from which taking the figures is no matter of a moment
 _LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 
@@ -77,12 +78,18 @@ def evaluate(wishes: Wishes, place: Callable[[], Place], *, as_json: bool) -> No
                 "--write-card: a version in the bucket never changes, its card included.",
                 remedy="Evaluate the folder that it was made in.",
             )
+        if wishes.write_card and chosen.own is not None and not os.access(chosen.own.parent, os.W_OK):
+            raise SurroundingsError(
+                f"{chosen.own} cannot be written to.", remedy="Leave out --write-card, or get rights."
+            )
         model = Model.load(chosen.folder)
         data, names = _matched(model, wishes)
         model.session()
         out = _room(wishes.out or Path(f"evaluation-{model.card.name}-{model.card.version}"))
         begun = time.monotonic()
         answers = _answers(progress, chosen.folder, data, names, wishes)
+        if len(answers) >= _MANY:
+            words.say(progress, "Taking the figures …", style="dim")
         run = Run(wishes.command, str(wishes.dataset), round(time.monotonic() - begun, 3))
         document = report(model.card, data, names, answers, wishes.settings, run)
         _refuse_nothing(document)
@@ -104,6 +111,8 @@ def _matched(model: Model, wishes: Wishes) -> tuple[Dataset, Naming]:
             f"Model {model.card.name} is an {model.card.kind}: it names nothing that could be right or wrong.",
             remedy="Evaluate a detector or a classifier.",
         )
+    if wishes.threshold is not None and model.card.kind != "detector":
+        raise ConfigError(f"--threshold: {model.card.name} is a {model.card.kind}.", remedy="Leave it out.")
     data = read_dataset(wishes.dataset, wishes.images)
     if wishes.limit is not None:
         data = data.first(wishes.limit)
@@ -198,7 +207,7 @@ def _write(
         made = [name for name in _FILES if (aside / name).exists()]
         document["files"] = list(dict.fromkeys([*made, DOCUMENT]))
         text = json.dumps(document, ensure_ascii=False, indent=1)
-        (aside / DOCUMENT).write_text(text + "\n", "utf-8", errors="surrogateescape")
+        (aside / DOCUMENT).write_text(text + "\n", "utf-8", errors="backslashreplace")
         out.mkdir(parents=True, exist_ok=True)
         for name in _FILES:
             if (aside / name).exists():

@@ -110,11 +110,8 @@ def _add(row: Any, number: int, categories: dict[Any, str], marks: dict[Any, lis
         message = f"Its bbox is {str(row.get('bbox'))[:60]}; four numbers are needed: x, y, width and height above 0."
         gathered.add(name, "box_wrong", message)
     else:
-        area = row.get("area")
-        sound = isinstance(area, int | float) and math.isfinite(area) and area > 0
-        marks[picture].append(
-            Mark(categories[category], box, bool(row.get("iscrowd")), float(area) if sound else None, name)  # type: ignore[arg-type]
-        )
+        area = float(row["area"]) if _is_number(row.get("area")) and row["area"] > 0 else None
+        marks[picture].append(Mark(categories[category], box, bool(row.get("iscrowd")), area, name))
 
 
 def _box(given: Any) -> Box | None:

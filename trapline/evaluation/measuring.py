@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -57,13 +56,13 @@ class _Work:
 
     def look(self, number: int, entry: Entry) -> Answer:
         try:
+            if entry.file.exists() and not entry.file.is_file():
+                return _nothing(number, entry, "file_unreadable", "It is no file.")
             data = entry.file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, UnicodeEncodeError):
+            return _nothing(number, entry, "file_missing", "There is no such file.")
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-            code, said = (
-                ("file_missing", "There is no such file.") if missing else ("file_unreadable", _strerror(error))
-            )
-            return _nothing(number, entry, code, said)
+            return _nothing(number, entry, "file_unreadable", f"{error.strerror or error}.")
         begun = time.process_time()
         try:
             image = Image(data)
@@ -128,6 +127,9 @@ def found_of(detections: Sequence[object], labels: Mapping[str, int]) -> Found:
 
 def crops(model: Model, image: Image, boxes: Sequence[Box]) -> list[RGB]:
     """What a classifier is fed for these boxes."""
+    if fit := getattr(model, "crops", None):  # as the card's input says
+        fitted: list[RGB] = fit(image, boxes)
+        return fitted
     spec = model.card.input
     return image.crops(boxes, spec.width or 0, margin=spec.margin)
 
@@ -250,7 +252,3 @@ def _inside(box: Box, model: Model) -> Box:
 def _sizes(told: tuple[int, int], found: tuple[int, int]) -> str:
     turned = "; the boxes may be drawn on the unturned picture" if told == found[::-1] else ""
     return f"It is {found[0]} x {found[1]} as displayed, the data set says {told[0]} x {told[1]}{turned}."
-
-
-def _strerror(error: OSError) -> str:
-    return f"{error.strerror or os.strerror(error.errno or 0)}."

@@ -193,5 +193,5 @@ def digest(data: Dataset, answers: Sequence[Answer]) -> str:
     """A hash of the data set: of what is written beside the pictures, and of every picture's name and bytes."""
     whole = hashlib.sha256(data.listing)
     for one in sorted(answers, key=lambda one: one.number):
-        whole.update(f"\n{one.sha256 or '-'} {data.entries[one.number].name}".encode("utf-8", "surrogateescape"))
+        whole.update(f"\n{one.sha256 or '-'} {data.entries[one.number].name}".encode("utf-8", "surrogatepass"))
     return whole.hexdigest()

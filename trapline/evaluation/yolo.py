@@ -86,9 +86,12 @@ def _pictures(content: dict[str, Any], root: Path, file: Path | None) -> Path:
     """The folder of the pictures to measure on."""
     base = root / str(content["path"]) if content.get("path") else root
     for split in _SPLITS:
-        for start in (base, root):
-            if isinstance(content.get(split), str) and (start / content[split]).is_dir():
-                return start / str(content[split])
+        named = content.get(split)
+        if not isinstance(named, str):
+            continue
+        for folder in (base / named, root / named, root / named.removeprefix("../")):  # as some exports write it
+            if folder.is_dir():
+                return folder
     if (root / "images").is_dir():
         return root / "images"
     raise ConfigError(
