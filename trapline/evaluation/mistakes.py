@@ -23,6 +23,7 @@ from trapline.images import Image
 
 EACH = 16  # mistakes of each kind
 _ACROSS = 8
+_ROW = 2.1  # inches
 _PIXELS = 160  # a side of what is cut out
 _MARGIN = 0.5  # share of the longer side around the box
 
@@ -45,7 +46,7 @@ def draw_mistakes(document: Mapping[str, Any], data: Dataset, answers: Sequence[
     if not kinds:
         return False
     rows = {title: -(-len(some) // _ACROSS) for title, some in kinds.items()}
-    height = 0.5 + sum(0.45 + 1.95 * count for count in rows.values())
+    height = 0.5 + sum(0.45 + _ROW * count for count in rows.values())
     with mpl.rc_context({"font.family": families(), "font.size": 7.5}):
         figure = Figure(figsize=(1.85 * _ACROSS, height))
         FigureCanvasAgg(figure)
@@ -54,7 +55,7 @@ def draw_mistakes(document: Mapping[str, Any], data: Dataset, answers: Sequence[
             figure.text(0.01, (top - 0.25) / height, f"{title} ({len(some)} shown)", size=11, weight="bold")
             top -= 0.45
             _draw_rows(figure, document["model"]["labels"], data, some, top, height)
-            top -= 1.95 * rows[title]
+            top -= _ROW * rows[title]
         figure.savefig(file, dpi=100, facecolor="white")
     return True
 
@@ -109,24 +110,27 @@ def _draw_rows(
     show = shower(22)
     for number, one in enumerate(some):
         row, column = divmod(number, _ACROSS)
-        left, bottom = 0.01 + column * 0.124, (top - 1.95 * row - 1.5) / height
+        left, bottom = 0.01 + column * 0.124, (top - _ROW * row - 1.5) / height
         axes = figure.add_axes((left, bottom, 0.112, 1.5 / height))
         axes.set_axis_off()
         pixels = _cut(data.entries[one.picture].file, one.box)
         if pixels is not None:
             axes.imshow(pixels, aspect="equal")
             _frame(axes, one.box)
-        figure.text(left, bottom - 0.15 / height, _worded(one, labels, show))
+        lines = _worded(one, labels, show)
+        for line, text in enumerate(lines, 1):
+            figure.text(left, bottom - 0.15 * line / height, text)
         name = data.entries[one.picture].name
-        figure.text(left, bottom - 0.3 / height, spelt(name.rpartition("/")[2], 22), color="#8a979e", size=6.5)
+        below = bottom - 0.15 * (len(lines) + 1) / height
+        figure.text(left, below, spelt(name.rpartition("/")[2], 22), color="#8a979e", size=6.5)
 
 
-def _worded(one: Mistake, labels: Sequence[str], show: Any) -> str:
+def _worded(one: Mistake, labels: Sequence[str], show: Any) -> list[str]:
     truth = "" if one.truth is None else str(show(labels[one.truth], one.truth))
     if one.told is None:
-        return truth
+        return [truth]
     told = f"{show(labels[one.told], one.told)} {one.score:.2f}"
-    return f"{told}, is {truth}" if truth else told
+    return [told, f"is {truth}"] if truth else [told]
 
 
 def _cut(file: Path, box: Box) -> Any:

@@ -49,13 +49,14 @@ def draw(document: Document, files: Sequence[Path]) -> None:
         "axes.unicode_minus": False,
     }
     with mpl.rc_context(settings):
-        figure = _page(document)
+        figure = page(document)
         for file in files:
             metadata = {"Date": None} if file.suffix == ".svg" else {}
             figure.savefig(file, dpi=140, facecolor="white", metadata=metadata)
 
 
-def _page(document: Document) -> Figure:
+def page(document: Document) -> Figure:
+    """The page, not yet drawn."""
     figure = Figure(figsize=(16, 11.5))
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
