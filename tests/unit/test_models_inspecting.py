@@ -132,7 +132,7 @@ def test_a_bare_classifier_is_asked_for_labels_licence_and_colours() -> None:
 
 
 def test_what_takes_any_size_is_asked_for_one_unless_it_detects() -> None:
-    free = ["n", 3, "h", "w"]
+    free = ("n", 3, "h", "w")
     assert "size" in asked(proposed(network({"output": ["n", 3]}, free)))
     made = proposed(network({"output0": ["n", 7, CELLS]}, free, metadata=ultralytics("detect", THREE, 64)))
     assert "size" not in asked(made)

@@ -21,7 +21,7 @@ from trapline.cli.models_options import (
     read_source,
     size_of,
 )
-from trapline.cli.models_trial import Tried, sample_for, try_model
+from trapline.cli.models_trial import Tried, samples, try_model
 from trapline.cli.models_usage import reading, uses, writing
 from trapline.cli.place import Place
 from trapline.errors import ConfigError, TraplineError
@@ -56,7 +56,7 @@ def add(place: Place, wanted: Wanted) -> None:
         _show(out, made, seen, source, name, version)
     model = Model(checked_card(values, "The card"), source.data)
     there = _there(kept, version, text, place)
-    tried = try_model(model, *sample_for(place.pipeline.folder, wanted.sample))
+    tried = try_model(model, samples(place.pipeline.folder, wanted.sample))
     if not wanted.as_json:
         _say_tried(out, tried)
     if not (wanted.dry_run or there):

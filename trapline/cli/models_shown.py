@@ -149,7 +149,7 @@ def _lacking(place: Place, have: set[str], using: list[Use]) -> list[dict[str, A
     for name in dict.fromkeys(use.model for use in using if use.model not in have):
         function = f"functions/{folders[name].parent.name}/model/" if name in folders else ""
         problem = (
-            f"`trapline up` puts it there from {function}."
+            f"`trapline up` brings it from {function}."
             if function
             else f"`trapline models add FILE --name {name}` brings it."
         )
