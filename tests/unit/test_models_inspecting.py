@@ -75,6 +75,16 @@ SHAPES: dict[str, tuple[dict[str, Any], str, int | None]] = {
     "logits that are small": ({"outputs": {"logits": ["n", 3]}, "after": {"logits": "Sigmoid"}}, "logits", 3),
     "logits of a fixed batch": ({"outputs": {"output": [1, 3]}, "source": [1, 3, 64, 64]}, "logits", 3),
     "logits with axes of one": ({"outputs": {"output": ["n", 3, 1, 1]}}, "logits", 3),
+    "logits beside what they were made from": (
+        {"outputs": {"features": ["n", 16], "logits": ["n", 3]}, "source": ["n", 3, 64, 64]},
+        "logits",
+        3,
+    ),
+    "a pooled row beside its tokens": (
+        {"outputs": {"last_hidden_state": ["n", 17, 24], "pooler_output": ["n", 24]}},
+        "embedding",
+        24,
+    ),
     "embedding": ({"outputs": {"features": ["n", 128]}}, "embedding", 128),
 }
 
@@ -85,9 +95,9 @@ def test_the_head_and_the_labels_are_read_from_the_outputs(graph: dict[str, Any]
     reading = read_outputs(seen.tried, seen.side, None)
     assert reading is not None
     assert (reading.head, reading.width, reading.kind) == (head, width, KINDS[head])
-    fit, by_head = fits(head, seen.tried)
-    assert fit
-    assert by_head == width
+    named = fits(head, seen.tried)
+    assert named is not None
+    assert (named.head, named.width) == (head, width)
 
 
 @pytest.mark.parametrize(("graph", "head", "width"), SHAPES.values(), ids=SHAPES.keys())
@@ -182,6 +192,15 @@ def test_outputs_of_other_names_are_named_on_the_card() -> None:
     made = proposed(data, {"labels": THREE})
     assert made.card["outputs"] == {"logits": "classes", "boxes": "dets"}
     assert card_of(made, data).head == "rtdetr"
+
+
+def test_of_several_rows_the_one_that_suits_the_kind_is_taken() -> None:
+    data = network({"shares": ["n", 3], "features": ["n", 16], "logits": ["n", 3]}, after={"shares": "Softmax"})
+    scores = proposed(data, {"labels": THREE}, preset="plain")
+    assert (scores.card["head"], scores.card["outputs"]) == ("logits", {"scores": "logits"})
+    vectors = proposed(data, {"kind": "embedder"}, preset="plain")
+    assert (card_of(vectors, data).dimensions, vectors.card["outputs"]) == (16, {"vectors": "features"})
+    assert "outputs" not in proposed(data, {"head": "softmax", "labels": THREE}, preset="plain").card
 
 
 def test_a_head_that_somebody_names_is_taken_where_it_fits() -> None:
@@ -320,8 +339,10 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(data: bytes, said: st
     assert "m.onnx" in str(caught.value)
 
 
+NMS = {"num": ["n", 1], "boxes": ["n", 100, 4], "scores": ["n", 100], "classes": ["n", 100]}
 UNFIT: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "maps": (network({"out": ["n", 3, 16, 16]}), {}, r"gives out \[2, 3, 16, 16\]; no head reads that"),
+    "boxes of another form": (network(NMS), {}, "no head reads that"),
     "masks": (
         network({"output0": [1, 39, CELLS], "output1": [1, 32, 16, 16]}, [1, 3, 64, 64],
                 metadata=ultralytics("segment", THREE, 64)),
