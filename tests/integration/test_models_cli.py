@@ -166,10 +166,13 @@ def test_a_folder_with_a_card_is_added_as_it_is(trapline: Call, project: Path) -
 
 
 def test_a_card_is_a_template_and_options_go_before_it(trapline: Call, project: Path) -> None:
-    (project / "card.yaml").write_text("licence: MIT\nthreshold: 0.4\ncitation: Somebody 2026\nsha256: other\n")
+    (project / "card.yaml").write_text(
+        "licence: MIT\nthreshold: 0.4\nquality: {map50: 0.9}\ncitation: Somebody 2026\nsha256: other\n"
+    )
     told = trapline("add", "../yolo.onnx", "--name", "y", "--card", "card.yaml", "--threshold", "0.6", "--json").json()
     card = told["card"]
     assert (card["licence"], card["threshold"], card["citation"]) == ("MIT", 0.6, "Somebody 2026")
+    assert "quality" not in card  # it was measured of another file
 
 
 def test_tiles_taxa_and_any_other_field_can_be_said(trapline: Call, project: Path) -> None:
@@ -203,7 +206,7 @@ def test_the_list_tells_what_is_there_what_is_used_and_what_lacks(trapline: Call
     assert "other: no version is in force; `trapline models promote other VERSION`" in trapline("list").out
 
 
-def test_show_tells_a_card_and_how_it_stands(trapline: Call) -> None:
+def test_show_tells_a_card_and_how_it_stands(trapline: Call, project: Path) -> None:
     trapline("add", "../plain.onnx", "--name", "p", *KNOWN)
     trapline("add", "../plain.onnx", "--name", "p", *KNOWN, "--promote")
     told = trapline("show", "p", "--json").json()
@@ -212,6 +215,13 @@ def test_show_tells_a_card_and_how_it_stands(trapline: Call) -> None:
     assert "p 1.0.0 (1.1.0 is in force)" in old
     assert "labels (3)" in old
     assert trapline("show", "p", "9.0.0").rc == 2
+    (project / "p.yaml").write_text(trapline("show", "p", "--yaml").out)
+    again = trapline("add", "../plain.onnx", "--name", "p", "--card", "p.yaml", "--json").json()
+    assert (again["version"], again["card"]["labels"], again["why"]["labels"]) == (
+        "1.2.0",
+        ["moth", "fly", "bee"],
+        "the card",
+    )
     assert "There is no model 'q' in the bucket. It has: p." in trapline("show", "q").err
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 import yaml
 from pydantic import BaseModel
 
@@ -56,7 +57,16 @@ def test_every_setting_of_a_function_is_in_the_reference(key: str) -> None:
     assert mentioned(key, (REFERENCE / "function.md").read_text())
 
 
-COMMANDS = sorted(command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands)
+def commands(group: typer.Typer, before: str = "") -> Iterator[str]:
+    """Every command as it is typed, those of groups included."""
+    for command in group.registered_commands:
+        yield f"{before}{command.name or getattr(command.callback, '__name__', '')}"
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            yield from commands(inner.typer_instance, f"{before}{inner.typer_instance.info.name} ")
+
+
+COMMANDS = sorted(commands(app))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -41,9 +42,12 @@ def add(place: Place, wanted: Wanted) -> None:
     given = given_fields(wanted, source.card)
     if source.whole:
         _check_whole(source, given)
-    seen = inspect(source.data, source.path.name, _side(given))
-    found = {**from_folder(source.path.parent, source.path.name), **from_metadata(seen.metadata)}
-    made = propose(seen, source.path.name, given, found, preset)
+    beside = from_folder(source.path.parent, source.path.name)
+    side = _side(given) or _side({name: value for name, (value, _) in beside.items()})
+    seen = inspect(source.data, source.path.name, side)
+    made = propose(seen, source.path.name, given, {**beside, **from_metadata(seen.metadata)}, preset)
+    for name in [name for name, value in source.card.items() if name in given and made.card.get(name) == value]:
+        made.why[name] = "the card"
     out = words.console(stderr=wanted.as_json)
     named = wanted.name or (str(source.card["name"]) if "name" in source.card else None)
     name = _answered(out, made, wanted, named, source, given)
@@ -140,8 +144,8 @@ def _fill(made: Proposal, question: Question, answer: str) -> None:
         made.put(question.field, answer, why)
 
 
-def _side(given: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width that were said."""
+def _side(given: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width, where fields of a card say them."""
     height, width = given.get("input.height"), given.get("input.width")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
@@ -266,12 +270,12 @@ def _unheard(place: Place, added: Added) -> list[str]:
     if added.card["kind"] != "detector":
         return []
     names = {str(label["name"]) if isinstance(label, dict) else str(label) for label in added.card["labels"]}
-    lines = []
+    lines, few = [], words.safe(", ".join(sorted(names)[:4]))
     for stage in place.pipeline.stages.values():
         wanted = stage.spec.when.label if stage.spec.when else ()
         if wanted and not names & set(wanted):
             lines.append(
                 f"Mind: stage {stage.name} looks at the label {', '.join(wanted)} alone (`when` in pipeline.yaml), "
-                f"which this model never gives."
+                f"which this model never gives. Name there some of: {few}."
             )
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,12 +46,15 @@ def list_models(place: Place, *, as_json: bool) -> None:
             words.say(out, f"{words.safe(entry['name'])}: {words.safe(entry['problem'])}", style="red")
 
 
-def show_model(place: Place, name: str, version: str | None, *, as_json: bool) -> None:
+def show_model(place: Place, name: str, version: str | None, *, as_json: bool, as_yaml: bool) -> None:
     """One version's card, and how it stands."""
     registry = reading(place)
     kept = registry.known(name)
     chosen = chosen_version(kept, version)
     card = registry.fields(name, chosen)
+    if as_yaml:
+        sys.stdout.write(registry.card(name, chosen).decode("utf-8", "replace"))
+        return
     using = [use for use in uses(place.pipeline) if use.model == name]
     key = place.layout.model(name, chosen, "")
     if as_json:
