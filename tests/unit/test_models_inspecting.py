@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.unit.graphs import network, ultralytics, with_external
+from tests.unit.graphs import Ports, network, ultralytics, with_external
 from trapline.errors import ConfigError
 from trapline.models import Model, checked_card, sha256_of
 from trapline.models.beside import Found, from_folder, from_metadata, read_labels
@@ -212,6 +213,44 @@ def test_a_head_that_somebody_names_is_taken_where_it_fits() -> None:
         proposed(data, {"head": "yolov8"})
 
 
+# -- what other libraries export
+
+EXPORTS = {
+    path.parent.name: json.loads(path.read_text())
+    for path in (Path(__file__).parents[1] / "models").glob("*/case.json")
+}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, case in EXPORTS.items() if case["card"]["kind"] == "detector"))
+def test_a_detector_of_another_library_is_known_by_its_outputs(name: str) -> None:
+    card = EXPORTS[name]["card"]
+    with np.load(Path(__file__).parents[1] / "models" / name / "case.npz") as kept:
+        outputs = {key: kept[key].astype(float) for key in kept.files if key.startswith("output_")}
+    reading = read_outputs(outputs, (card["input"]["height"], card["input"]["width"]), len(card["labels"]))
+    assert reading is not None
+    assert (reading.head, reading.width or 3) == (card["head"], 3)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, case in EXPORTS.items() if case["network"]))
+def test_the_card_for_a_network_of_another_library_is_as_a_person_wrote_it(name: str) -> None:
+    written = EXPORTS[name]["card"]
+    data = (Path(__file__).parents[1] / "models" / "networks" / EXPORTS[name]["network"]).read_bytes()
+    detector = written["kind"] == "detector"
+    said = {} if written["kind"] == "embedder" else {"labels": written["labels"]}
+    said |= (
+        {}
+        if detector
+        else {"head": written["head"]} | {f"input.{key}": written["input"][key] for key in ("mean", "std")}
+    )
+    card = card_of(proposed(data, said), data)
+    expected = checked_card({"name": "m", "version": "1.0.0", "licence": "x", "sha256": "0" * 64, **written})
+    assert (card.kind, card.head, card.labels) == (expected.kind, expected.head, expected.labels)
+    for field in ("name", "width", "height", "layout", "channels", "scale", "mean", "std", "dtype"):
+        assert getattr(card.input, field) == getattr(expected.input, field), field
+    if detector:
+        assert (card.input.resize, card.input.pad) == (expected.input.resize, expected.input.pad)
+
+
 # -- what lies beside
 
 
@@ -339,7 +378,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(data: bytes, said: st
     assert "m.onnx" in str(caught.value)
 
 
-NMS = {"num": ["n", 1], "boxes": ["n", 100, 4], "scores": ["n", 100], "classes": ["n", 100]}
+NMS: Ports = {"num": ["n", 1], "boxes": ["n", 100, 4], "scores": ["n", 100], "classes": ["n", 100]}
 UNFIT: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "maps": (network({"out": ["n", 3, 16, 16]}), {}, r"gives out \[2, 3, 16, 16\]; no head reads that"),
     "boxes of another form": (network(NMS), {}, "no head reads that"),

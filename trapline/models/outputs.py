@@ -60,8 +60,8 @@ def read_outputs(outputs: Outputs, side: tuple[int, int], labels: int | None) ->
         first = name == next(iter(outputs))
         return found if found is None or first else replace(found, outputs={"predictions": name})
     if flat and all(_belongs(out, flat) for out in outputs.values()):
-        found = [_row(name, out, labels) for name, out in flat.items()]
-        name, best = max(zip(flat, found, strict=True), key=lambda pair: _LIKELY.index(pair[1].head))
+        rows = [(name, _row(name, out, labels)) for name, out in flat.items()]
+        name, best = max(rows, key=lambda row: _LIKELY.index(row[1].head))
         return replace(best, outputs=_named(best.head, name, outputs), sure=best.sure and len(outputs) == 1)
     return None
 
