@@ -98,7 +98,8 @@ def test_a_yolo_needs_a_name_and_is_in_force_at_once(trapline: Call, project: Pa
     assert "4 + 3 numbers for each of the 84 cells" in said.out
     assert "guessed" in said.out
     assert "Tried on samples/night/st7/2026-11-20/DCIM/100MEDIA/IMG_000" in said.out
-    assert "detect: {function: detect, …, model: yolo}" in said.out
+    stage = "detect: {function: detect, from: incoming/, to: detections/, type: OBJECT_DETECTION, model: yolo}"
+    assert stage in said.out
     assert "stage classify looks at the label insect alone" in said.out
     model = Model.load(bucket(project) / "yolo" / "1.0.0")
     assert (model.card.head, model.card.labels) == ("yolov8", ("moth", "fly", "bee"))

@@ -256,24 +256,35 @@ def _say_usage(out: Console, place: Place, added: Added) -> None:
     if using:
         words.say(out, f"Used by {words.plural(len(using), 'stage')}: {', '.join(using)}; new jobs get it.")
     else:
-        stage = {"detector": "detect", "classifier": "classify"}.get(str(added.card["kind"]), "embed")
         words.say(out, f"A stage uses it by `model: {added.name}` in pipeline.yaml, such as:")
-        words.say(out, f"  {stage}: {{function: {stage}, …, model: {added.name}}}")
+        words.say(out, f"  {_stage_line(place, added)}")
     for line in _unheard(place, added):
         words.say(out, line)
     if missing := jobs.engine_missing(place):
         words.say(words.console(stderr=True), missing)
 
 
+def _stage_line(place: Place, added: Added) -> str:
+    """A stage of the pipeline that could use the model, as it would be written."""
+    function = {"detector": "detect", "classifier": "classify"}.get(str(added.card["kind"]), "embed")
+    stage = next((one for one in place.pipeline.stages.values() if one.spec.function == function), None)
+    if stage is None:
+        return f"{function}: {{function: {function}, from: …, to: …, model: {added.name}}}"
+    spec = stage.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    spec["from"] = spec["from"][0] if len(spec["from"]) == 1 else spec["from"]
+    written = yaml.safe_dump({**spec, "model": added.name}, default_flow_style=True, sort_keys=False, width=1000)
+    return f"{stage.name}: {written.strip()}"
+
+
 def _unheard(place: Place, added: Added) -> list[str]:
     """Stages whose `when` names labels that this detector never gives."""
     if added.card["kind"] != "detector":
         return []
-    names = {str(label["name"]) if isinstance(label, dict) else str(label) for label in added.card["labels"]}
-    lines, few = [], words.safe(", ".join(sorted(names)[:4]))
+    names = [str(label["name"]) if isinstance(label, dict) else str(label) for label in added.card["labels"]]
+    lines, few = [], words.safe(", ".join(names[:4]))
     for stage in place.pipeline.stages.values():
         wanted = stage.spec.when.label if stage.spec.when else ()
-        if wanted and not names & set(wanted):
+        if wanted and not set(names) & set(wanted):
             lines.append(
                 f"Mind: stage {stage.name} looks at the label {', '.join(wanted)} alone (`when` in pipeline.yaml), "
                 f"which this model never gives. Name there some of: {few}."

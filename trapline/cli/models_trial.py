@@ -110,9 +110,9 @@ def _hint(model: Model, image: Image) -> str:
     """What would be found with less confidence."""
     least = min(_LEAST, model.card.threshold)
     (faint,) = model.detect([image], threshold=least)
-    told = f"at {least:g} there would be {words.plural(len(faint), 'detection')}"
     best = f", the best {words.safe(faint[0].label)} {faint[0].confidence:.2f}" if faint else ""
-    return f"Nothing reached the threshold {model.card.threshold:g}; {told}{best}. Try an image of yours with --sample."
+    told = f"at {least:g} there would be {words.plural(len(faint), 'detection')}{best}" if faint else f"nor {least:g}"
+    return f"Nothing reached the threshold {model.card.threshold:g}; {told}. Try an image of yours with --sample."
 
 
 def _run(model: Model, image: Image) -> tuple[int, list[tuple[str, float]], int | None]:
