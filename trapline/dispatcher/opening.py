@@ -15,6 +15,7 @@ from trapline.ledger import closing
 from trapline.pipeline.reading import parsed
 from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
 from trapline.records import JobControl, Listed, Manifest, ModelRef, Ticket, load, read_manifest
+from trapline.registry import in_force
 from trapline.store.base import Got
 
 log = logging.getLogger("trapline.dispatcher")
@@ -90,13 +91,17 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     control = desk.control or JobControl(job=name)
     if control.seal and control.pins and control.config == config and not _fit(world, control):
         control = await _with_new_stages(world, control, manifest)
-    if not _fit(world, control) or control.config != config:
+    same = _fit(world, control) and control.config == config
+    if not same or control.anew:
         await read_models(world)
-        pins = resolve_pins(world.pipeline, manifest, world.models)
+        if desk.stale:
+            return  # somebody asked for it anew meanwhile: it is opened again
+        keep = {stage: pin for stage, pin in control.pins.items() if same and stage not in control.anew}
+        pins = resolve_pins(world.pipeline, manifest, world.models, keep)
         if desk.refused and desk.refused in (pin.recipe for pin in pins.values()):
             why = f"A worker cannot reproduce the job's recipe: {desk.refused_why}."
             raise ConfigError(why, remedy="Restart the engine.")
-        control = await control_record.save(world, name, {"pins": pins, "config": config})
+        control = await control_record.save(world, name, {"pins": pins, "config": config, "anew": ()})
     desk.control = control
     world.ledger.pinned(name, control.pins)
     if manifest is not None and got is not None:
@@ -218,11 +223,9 @@ async def read_models(world: World) -> None:
 async def _model(world: World, name: str, version: str) -> ModelRef:
     layout = world.layout
     try:
-        real = (
-            (await world.store.get(layout.model_current(name))).data.decode().strip()
-            if version == "current"
-            else version
-        )
+        real = version
+        if version == "current":
+            real = in_force((await world.store.get(layout.model_current(name))).data)
         card = parsed((await world.store.get(layout.model(name, real, "model.yaml"))).data.decode())
         return ModelRef(name=name, version=real, sha256=str(card["sha256"]))
     except NotFound as missing:

@@ -20,13 +20,27 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def resolve_pins(pipeline: Pipeline, manifest: Manifest | None, models: Models) -> dict[str, Pin]:
-    """The pins of a job's stages. Raises `ConfigError` where a manifest asks for what is not there."""
+def resolve_pins(
+    pipeline: Pipeline, manifest: Manifest | None, models: Models, keep: Mapping[str, Pin] | None = None
+) -> dict[str, Pin]:
+    """The pins of a job's stages; those in `keep` stay.
+
+    Raises `ConfigError` where a manifest asks for what is not there.
+    """
     choices = _choices(pipeline, manifest)
     pins: dict[str, Pin] = {}
     for stage in pipeline.stages.values():
-        pins[stage.name] = _pin(stage, choices, pins, models)
+        pins[stage.name] = (keep or {}).get(stage.name) or _pin(stage, choices, pins, models)
     return pins
+
+
+def with_what_follows(pipeline: Pipeline, stage: str) -> tuple[str, ...]:
+    """A stage and every stage that builds on it, in order."""
+    found = [stage]
+    for other in pipeline.stages.values():
+        if other.name not in found and any(parent in found for parent in other.parents):
+            found.append(other.name)
+    return tuple(found)
 
 
 def config_digest(pipeline: Pipeline, manifest: Manifest | None) -> str:
@@ -56,10 +70,13 @@ def _pin(stage: Stage, choices: dict[str, StageChoice] | None, pins: dict[str, P
     own = stage.spec.parameters if name == stage.spec.function else {}
     given = {**own, **(choice.parameters if choice else {})}
     parameters = resolve_parameters(function, given, f"stages.{stage.name}.parameters")
-    model = models[(function.model.name, function.model.version)] if function.model else None
+    chosen = stage.model(name)
+    model = models[(chosen.name, chosen.version)] if chosen else None
     when = stage.spec.when.model_dump(mode="json") if stage.spec.when else None
     enabled = choices is None or stage.spec.type is None or choice is not None
-    parts: list[Any] = [name, function.version, model.sha256 if model else None, parameters, when, enabled]
+    # One file may stand under two cards, which feed it or read it otherwise: a card belongs to name and version.
+    weights = [model.name, model.version, model.sha256] if model else None
+    parts: list[Any] = [name, function.version, weights, parameters, when, enabled]
     return Pin(
         stage=stage.name,
         recipe=digest([*parts, [pins[parent].recipe for parent in stage.parents]]),
@@ -84,5 +101,5 @@ def _implementation(stage: Stage, choice: StageChoice | None) -> str:
 
 def needed_models(pipeline: Pipeline) -> set[tuple[str, str]]:
     """Every (name, version as written) that some function of the pipeline names."""
-    functions = (f for stage in pipeline.stages.values() for f in stage.functions.values())
-    return {(f.model.name, f.model.version) for f in functions if f.model}
+    choices = (stage.model(function) for stage in pipeline.stages.values() for function in stage.functions)
+    return {(choice.name, choice.version) for choice in choices if choice}
