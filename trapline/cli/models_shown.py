@@ -16,6 +16,7 @@ from trapline.cli.seeding import carried
 from trapline.errors import ConfigError
 from trapline.registry import Kept, Registry
 
+_FOLDED = ("quality", "used by")
 _TOLD = ("map50", "map", "top1", "precision", "recall", "accuracy")  # figures that a list has room for
 
 
@@ -31,9 +32,9 @@ def list_models(place: Place, *, as_json: bool) -> None:
     if not found and not lacking:
         words.say(out, "There are no models in the bucket. `trapline models add FILE --name …` brings one.")
         return
-    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True, padding=(0, 1))
     for column in ("model", "in force", "kind", "licence", "quality", "used by"):
-        table.add_column(column, overflow="fold", no_wrap=column == "model")
+        table.add_column(column, overflow="fold", no_wrap=column not in _FOLDED)
     for entry in found:
         table.add_row(*(words.safe(cell) for cell in _row(entry)))
     for entry in lacking:
@@ -135,7 +136,7 @@ def _summary(registry: Registry, kept: Kept, using: list[Use]) -> dict[str, Any]
 
 def _row(entry: Mapping[str, Any]) -> list[str]:
     more = len(entry["versions"]) - 1
-    in_force = (entry["in_force"] or "none") + (f" (of {more + 1})" if more > 0 else "")
+    in_force = (entry["in_force"] or "none") + (f", {more} more" if more > 0 else "")
     used = ", ".join(entry["used_by"]) or "-"
     return [
         entry["name"],
