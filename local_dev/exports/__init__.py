@@ -1,4 +1,4 @@
-"""Tiny models of real architectures with random weights, exported by their own libraries, beside those libraries' answers.
+"""Tiny models of real architectures with random weights, exported by their libraries, and those libraries' answers.
 
     pip install --editable '.[heads]'        # in an environment of its own; brings torch
     python -m local_dev.exports              # writes tests/models anew; --only NAME for one of them

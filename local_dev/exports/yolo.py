@@ -248,7 +248,8 @@ def _card(head: str, nms: dict[str, Any]) -> dict[str, Any]:
     return {
         "kind": "detector",
         "input": {
-            "name": "images", "width": SIDE, "height": SIDE, "resize": "letterbox", "pad": {"colour": 114, "at": "centre"},
+            "name": "images", "width": SIDE, "height": SIDE, "resize": "letterbox",
+            "pad": {"colour": 114, "at": "centre"},
         },
         "head": head, "threshold": CONFIDENCE, "nms": nms, "labels": list(LABELS),
     }  # fmt: skip

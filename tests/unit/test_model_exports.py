@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from trapline.images import Image
 from trapline.models import Model, ModelCard, checked_card, sha256_of
-from trapline.models.boxes import overlaps
 from trapline.models.forms import HEADS
 from trapline.models.heads import DETECTORS, Ask
 from trapline.models.inputs import sized
