@@ -57,16 +57,16 @@ def test_every_setting_of_a_function_is_in_the_reference(key: str) -> None:
     assert mentioned(key, (REFERENCE / "function.md").read_text())
 
 
-def commands(group: typer.Typer, before: str = "") -> Iterator[str]:
+def commands(group: Any, before: str = "") -> Iterator[str]:
     """Every command as it is typed, those of groups included."""
-    for command in group.registered_commands:
-        yield f"{before}{command.name or getattr(command.callback, '__name__', '')}"
-    for inner in group.registered_groups:
-        if inner.typer_instance is not None:
-            yield from commands(inner.typer_instance, f"{before}{inner.typer_instance.info.name} ")
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}"
 
 
-COMMANDS = sorted(commands(app))
+COMMANDS = sorted(commands(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
