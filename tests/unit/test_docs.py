@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import typer
 import yaml
 from pydantic import BaseModel
 
@@ -56,7 +57,16 @@ def test_every_setting_of_a_function_is_in_the_reference(key: str) -> None:
     assert mentioned(key, (REFERENCE / "function.md").read_text())
 
 
-COMMANDS = sorted(command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands)
+def commands(group: Any, before: str = "") -> Iterator[str]:
+    """Every command as it is typed, those of groups included."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}"
+
+
+COMMANDS = sorted(commands(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

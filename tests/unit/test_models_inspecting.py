@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.unit.graphs import network, ultralytics, with_external
+from tests.unit.graphs import Ports, network, ultralytics, with_external
 from trapline.errors import ConfigError
 from trapline.models import Model, checked_card, sha256_of
 from trapline.models.beside import Found, from_folder, from_metadata, read_labels
@@ -75,6 +76,16 @@ SHAPES: dict[str, tuple[dict[str, Any], str, int | None]] = {
     "logits that are small": ({"outputs": {"logits": ["n", 3]}, "after": {"logits": "Sigmoid"}}, "logits", 3),
     "logits of a fixed batch": ({"outputs": {"output": [1, 3]}, "source": [1, 3, 64, 64]}, "logits", 3),
     "logits with axes of one": ({"outputs": {"output": ["n", 3, 1, 1]}}, "logits", 3),
+    "logits beside what they were made from": (
+        {"outputs": {"features": ["n", 16], "logits": ["n", 3]}, "source": ["n", 3, 64, 64]},
+        "logits",
+        3,
+    ),
+    "a pooled row beside its tokens": (
+        {"outputs": {"last_hidden_state": ["n", 17, 24], "pooler_output": ["n", 24]}},
+        "embedding",
+        24,
+    ),
     "embedding": ({"outputs": {"features": ["n", 128]}}, "embedding", 128),
 }
 
@@ -85,9 +96,9 @@ def test_the_head_and_the_labels_are_read_from_the_outputs(graph: dict[str, Any]
     reading = read_outputs(seen.tried, seen.side, None)
     assert reading is not None
     assert (reading.head, reading.width, reading.kind) == (head, width, KINDS[head])
-    fit, by_head = fits(head, seen.tried)
-    assert fit
-    assert by_head == width
+    named = fits(head, seen.tried)
+    assert named is not None
+    assert (named.head, named.width) == (head, width)
 
 
 @pytest.mark.parametrize(("graph", "head", "width"), SHAPES.values(), ids=SHAPES.keys())
@@ -132,7 +143,7 @@ def test_a_bare_classifier_is_asked_for_labels_licence_and_colours() -> None:
 
 
 def test_what_takes_any_size_is_asked_for_one_unless_it_detects() -> None:
-    free = ["n", 3, "h", "w"]
+    free = ("n", 3, "h", "w")
     assert "size" in asked(proposed(network({"output": ["n", 3]}, free)))
     made = proposed(network({"output0": ["n", 7, CELLS]}, free, metadata=ultralytics("detect", THREE, 64)))
     assert "size" not in asked(made)
@@ -184,6 +195,15 @@ def test_outputs_of_other_names_are_named_on_the_card() -> None:
     assert card_of(made, data).head == "rtdetr"
 
 
+def test_of_several_rows_the_one_that_suits_the_kind_is_taken() -> None:
+    data = network({"shares": ["n", 3], "features": ["n", 16], "logits": ["n", 3]}, after={"shares": "Softmax"})
+    scores = proposed(data, {"labels": THREE}, preset="plain")
+    assert (scores.card["head"], scores.card["outputs"]) == ("logits", {"scores": "logits"})
+    vectors = proposed(data, {"kind": "embedder"}, preset="plain")
+    assert (card_of(vectors, data).dimensions, vectors.card["outputs"]) == (16, {"vectors": "features"})
+    assert "outputs" not in proposed(data, {"head": "softmax", "labels": THREE}, preset="plain").card
+
+
 def test_a_head_that_somebody_names_is_taken_where_it_fits() -> None:
     data = network({"logits": ["n", 300, 4], "pred_boxes": ["n", 300, 4]})
     assert proposed(data).card["head"] == "rtdetr"
@@ -191,6 +211,44 @@ def test_a_head_that_somebody_names_is_taken_where_it_fits() -> None:
     assert (made.card["head"], made.labels) == ("detr", 3)
     with pytest.raises(ConfigError, match=r"does not fit the head yolov8, which reads one output \[n, 4 \+ labels"):
         proposed(data, {"head": "yolov8"})
+
+
+# -- what other libraries export
+
+EXPORTS = {
+    path.parent.name: json.loads(path.read_text())
+    for path in (Path(__file__).parents[1] / "models").glob("*/case.json")
+}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, case in EXPORTS.items() if case["card"]["kind"] == "detector"))
+def test_a_detector_of_another_library_is_known_by_its_outputs(name: str) -> None:
+    card = EXPORTS[name]["card"]
+    with np.load(Path(__file__).parents[1] / "models" / name / "case.npz") as kept:
+        outputs = {key: kept[key].astype(float) for key in kept.files if key.startswith("output_")}
+    reading = read_outputs(outputs, (card["input"]["height"], card["input"]["width"]), len(card["labels"]))
+    assert reading is not None
+    assert (reading.head, reading.width or 3) == (card["head"], 3)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, case in EXPORTS.items() if case["network"]))
+def test_the_card_for_a_network_of_another_library_is_as_a_person_wrote_it(name: str) -> None:
+    written = EXPORTS[name]["card"]
+    data = (Path(__file__).parents[1] / "models" / "networks" / EXPORTS[name]["network"]).read_bytes()
+    detector = written["kind"] == "detector"
+    said = {} if written["kind"] == "embedder" else {"labels": written["labels"]}
+    said |= (
+        {}
+        if detector
+        else {"head": written["head"]} | {f"input.{key}": written["input"][key] for key in ("mean", "std")}
+    )
+    card = card_of(proposed(data, said), data)
+    expected = checked_card({"name": "m", "version": "1.0.0", "licence": "x", "sha256": "0" * 64, **written})
+    assert (card.kind, card.head, card.labels) == (expected.kind, expected.head, expected.labels)
+    for field in ("name", "width", "height", "layout", "channels", "scale", "mean", "std", "dtype"):
+        assert getattr(card.input, field) == getattr(expected.input, field), field
+    if detector:
+        assert (card.input.resize, card.input.pad) == (expected.input.resize, expected.input.pad)
 
 
 # -- what lies beside
@@ -320,8 +378,10 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(data: bytes, said: st
     assert "m.onnx" in str(caught.value)
 
 
+NMS: Ports = {"num": ["n", 1], "boxes": ["n", 100, 4], "scores": ["n", 100], "classes": ["n", 100]}
 UNFIT: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "maps": (network({"out": ["n", 3, 16, 16]}), {}, r"gives out \[2, 3, 16, 16\]; no head reads that"),
+    "boxes of another form": (network(NMS), {}, "no head reads that"),
     "masks": (
         network({"output0": [1, 39, CELLS], "output1": [1, 32, 16, 16]}, [1, 3, 64, 64],
                 metadata=ultralytics("segment", THREE, 64)),

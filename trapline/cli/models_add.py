@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -21,7 +22,7 @@ from trapline.cli.models_options import (
     read_source,
     size_of,
 )
-from trapline.cli.models_trial import Tried, sample_for, try_model
+from trapline.cli.models_trial import Tried, samples, try_model
 from trapline.cli.models_usage import reading, uses, writing
 from trapline.cli.place import Place
 from trapline.errors import ConfigError, TraplineError
@@ -41,9 +42,12 @@ def add(place: Place, wanted: Wanted) -> None:
     given = given_fields(wanted, source.card)
     if source.whole:
         _check_whole(source, given)
-    seen = inspect(source.data, source.path.name, _side(given))
-    found = {**from_folder(source.path.parent, source.path.name), **from_metadata(seen.metadata)}
-    made = propose(seen, source.path.name, given, found, preset)
+    beside = from_folder(source.path.parent, source.path.name)
+    side = _side(given) or _side({name: value for name, (value, _) in beside.items()})
+    seen = inspect(source.data, source.path.name, side)
+    made = propose(seen, source.path.name, given, {**beside, **from_metadata(seen.metadata)}, preset)
+    for name in [name for name, value in source.card.items() if name in given and made.card.get(name) == value]:
+        made.why[name] = "the card"
     out = words.console(stderr=wanted.as_json)
     named = wanted.name or (str(source.card["name"]) if "name" in source.card else None)
     name = _answered(out, made, wanted, named, source, given)
@@ -56,7 +60,7 @@ def add(place: Place, wanted: Wanted) -> None:
         _show(out, made, seen, source, name, version)
     model = Model(checked_card(values, "The card"), source.data)
     there = _there(kept, version, text, place)
-    tried = try_model(model, *sample_for(place.pipeline.folder, wanted.sample))
+    tried = try_model(model, samples(place.pipeline.folder, wanted.sample))
     if not wanted.as_json:
         _say_tried(out, tried)
     if not (wanted.dry_run or there):
@@ -140,8 +144,8 @@ def _fill(made: Proposal, question: Question, answer: str) -> None:
         made.put(question.field, answer, why)
 
 
-def _side(given: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width that were said."""
+def _side(given: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width, where fields of a card say them."""
     height, width = given.get("input.height"), given.get("input.width")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
@@ -252,26 +256,37 @@ def _say_usage(out: Console, place: Place, added: Added) -> None:
     if using:
         words.say(out, f"Used by {words.plural(len(using), 'stage')}: {', '.join(using)}; new jobs get it.")
     else:
-        stage = {"detector": "detect", "classifier": "classify"}.get(str(added.card["kind"]), "embed")
         words.say(out, f"A stage uses it by `model: {added.name}` in pipeline.yaml, such as:")
-        words.say(out, f"  {stage}: {{function: {stage}, …, model: {added.name}}}")
+        words.say(out, f"  {_stage_line(place, added)}")
     for line in _unheard(place, added):
         words.say(out, line)
     if missing := jobs.engine_missing(place):
         words.say(words.console(stderr=True), missing)
 
 
+def _stage_line(place: Place, added: Added) -> str:
+    """A stage of the pipeline that could use the model, as it would be written."""
+    function = {"detector": "detect", "classifier": "classify"}.get(str(added.card["kind"]), "embed")
+    stage = next((one for one in place.pipeline.stages.values() if one.spec.function == function), None)
+    if stage is None:
+        return f"{function}: {{function: {function}, from: …, to: …, model: {added.name}}}"
+    spec = stage.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    spec["from"] = spec["from"][0] if len(spec["from"]) == 1 else spec["from"]
+    written = yaml.safe_dump({**spec, "model": added.name}, default_flow_style=True, sort_keys=False, width=1000)
+    return f"{stage.name}: {written.strip()}"
+
+
 def _unheard(place: Place, added: Added) -> list[str]:
     """Stages whose `when` names labels that this detector never gives."""
     if added.card["kind"] != "detector":
         return []
-    names = {str(label["name"]) if isinstance(label, dict) else str(label) for label in added.card["labels"]}
-    lines = []
+    names = [str(label["name"]) if isinstance(label, dict) else str(label) for label in added.card["labels"]]
+    lines, few = [], words.safe(", ".join(names[:4]))
     for stage in place.pipeline.stages.values():
         wanted = stage.spec.when.label if stage.spec.when else ()
-        if wanted and not names & set(wanted):
+        if wanted and not set(names) & set(wanted):
             lines.append(
                 f"Mind: stage {stage.name} looks at the label {', '.join(wanted)} alone (`when` in pipeline.yaml), "
-                f"which this model never gives."
+                f"which this model never gives. Name there some of: {few}."
             )
     return lines

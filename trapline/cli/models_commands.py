@@ -142,6 +142,9 @@ def list_(
 def show(
     name: ModelName,
     version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="The one in force, unless given.")] = None,
+    yaml_: Annotated[
+        bool, typer.Option("--yaml", help="Print the card's file alone, as `add --card` takes it.")
+    ] = False,
     project: Project = Path(),
     data: Data = None,
     bucket: Bucket = None,
@@ -154,7 +157,7 @@ def show(
     """
     from trapline.cli.models_shown import show_model
 
-    show_model(find_place(project, data, bucket, endpoint), name, version, as_json=json_)
+    show_model(find_place(project, data, bucket, endpoint), name, version, as_json=json_, as_yaml=yaml_)
 
 
 @models.command()

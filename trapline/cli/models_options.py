@@ -18,6 +18,8 @@ from trapline.pipeline.reading import did_you_mean, parsed
 from trapline.registry import CARD, card_fields
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_OWN = ("schema", "version", "file", "sha256", "input.name", "input.layout", "input.dtype", "outputs", "dimensions",
+        "training", "quality")  # fmt: skip
 _SIZE = re.compile(r"(\d{1,5})(?:[xX×](\d{1,5}))?")
 
 
@@ -194,8 +196,8 @@ def _read_card(path: Path) -> dict[str, Any]:
 
 
 def _without_own(card: dict[str, Any]) -> dict[str, Any]:
-    """A card's fields without what is one file's own."""
-    return {key: value for key, value in card.items() if key not in ("schema", "version", "file", "sha256")}
+    """A card's fields without what is one file's own: its form, and what was measured of it."""
+    return {key: value for key, value in card.items() if key not in _OWN}
 
 
 def _three(option: str, text: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from trapline.cli.seeding import carried
 from trapline.errors import ConfigError
 from trapline.registry import Kept, Registry
 
+_FOLDED = ("quality", "used by")
 _TOLD = ("map50", "map", "top1", "precision", "recall", "accuracy")  # figures that a list has room for
 
 
@@ -30,9 +32,9 @@ def list_models(place: Place, *, as_json: bool) -> None:
     if not found and not lacking:
         words.say(out, "There are no models in the bucket. `trapline models add FILE --name …` brings one.")
         return
-    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
+    table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False, collapse_padding=True, padding=(0, 1))
     for column in ("model", "in force", "kind", "licence", "quality", "used by"):
-        table.add_column(column, overflow="fold", no_wrap=column == "model")
+        table.add_column(column, overflow="fold", no_wrap=column not in _FOLDED)
     for entry in found:
         table.add_row(*(words.safe(cell) for cell in _row(entry)))
     for entry in lacking:
@@ -45,12 +47,15 @@ def list_models(place: Place, *, as_json: bool) -> None:
             words.say(out, f"{words.safe(entry['name'])}: {words.safe(entry['problem'])}", style="red")
 
 
-def show_model(place: Place, name: str, version: str | None, *, as_json: bool) -> None:
+def show_model(place: Place, name: str, version: str | None, *, as_json: bool, as_yaml: bool) -> None:
     """One version's card, and how it stands."""
     registry = reading(place)
     kept = registry.known(name)
     chosen = chosen_version(kept, version)
     card = registry.fields(name, chosen)
+    if as_yaml:
+        sys.stdout.write(registry.card(name, chosen).decode("utf-8", "replace"))
+        return
     using = [use for use in uses(place.pipeline) if use.model == name]
     key = place.layout.model(name, chosen, "")
     if as_json:
@@ -131,7 +136,7 @@ def _summary(registry: Registry, kept: Kept, using: list[Use]) -> dict[str, Any]
 
 def _row(entry: Mapping[str, Any]) -> list[str]:
     more = len(entry["versions"]) - 1
-    in_force = (entry["in_force"] or "none") + (f" (of {more + 1})" if more > 0 else "")
+    in_force = (entry["in_force"] or "none") + (f", {more} more" if more > 0 else "")
     used = ", ".join(entry["used_by"]) or "-"
     return [
         entry["name"],
@@ -149,7 +154,7 @@ def _lacking(place: Place, have: set[str], using: list[Use]) -> list[dict[str, A
     for name in dict.fromkeys(use.model for use in using if use.model not in have):
         function = f"functions/{folders[name].parent.name}/model/" if name in folders else ""
         problem = (
-            f"`trapline up` puts it there from {function}."
+            f"`trapline up` brings it from {function}."
             if function
             else f"`trapline models add FILE --name {name}` brings it."
         )

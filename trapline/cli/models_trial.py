@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from trapline.keys import IMAGE_SUFFIXES, suffix_of
 from trapline.models import Model
 
 _BEST = 3  # labels that are told
+_TRIES = 4  # samples of the project that a detector is tried on until it finds something
 _LEAST = 0.05  # confidence that is tried where nothing is found
 
 
@@ -56,30 +58,43 @@ class Tried:
         return made
 
 
-def sample_for(project: Path, chosen: Path | None) -> tuple[str, bytes]:
-    """An image to try a model on: the chosen one, one of the project's samples, or one that is drawn."""
+def samples(project: Path, chosen: Path | None) -> list[tuple[str, bytes]]:
+    """Images to try a model on: the chosen one, or some of the project's samples, or one that is drawn."""
     if chosen is not None:
         try:
-            return str(chosen), chosen.expanduser().read_bytes()
+            return [(str(chosen), chosen.expanduser().read_bytes())]
         except OSError as error:
             raise ConfigError(f"--sample: {chosen}: {error.strerror}.", remedy="Name an image.") from None
     for folder in (project / "samples", project / "local_dev" / "samples"):
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            if suffix_of(path.name) in IMAGE_SUFFIXES and path.is_file():
-                return str(path.relative_to(project)), path.read_bytes()
-    return "a drawn image", _drawn()
+        files = sorted(folder.rglob("*")) if folder.is_dir() else []
+        images = [path for path in files if suffix_of(path.name) in IMAGE_SUFFIXES and path.is_file()][:_TRIES]
+        if images:
+            return [(str(path.relative_to(project)), path.read_bytes()) for path in images]
+    return [("a drawn image", _drawn())]
 
 
-def try_model(model: Model, sample: str, data: bytes) -> Tried:
-    """Run a model on one image, twice; the second is timed. Raises `ConfigError` where it cannot run."""
+def try_model(model: Model, images: Sequence[tuple[str, bytes]]) -> Tried:
+    """Run a model on an image; a detector that finds nothing, on the next one. Raises `ConfigError` where it cannot."""
     model.session()
+    for sample, data in images[:-1]:
+        tried = _tried(model, sample, data)
+        if tried.found:
+            return tried
+    return _tried(model, *images[-1])
+
+
+def _tried(model: Model, sample: str, data: bytes) -> Tried:
+    """Run it twice; the second is timed."""
     try:
         _run(model, Image(data))
         began = time.perf_counter()
         found, best, dimensions = _run(model, Image(data))
         ms = (time.perf_counter() - began) * 1000
+        hint = _hint(model, Image(data)) if model.card.kind == "detector" and not found else ""
     except Failure as failure:
-        raise ConfigError(f"The sample {sample} cannot be read: {failure.message}", remedy="Name another.") from None
+        raise ConfigError(
+            f"The sample {sample} cannot be read: {failure.message}", remedy="Name another with --sample."
+        ) from None
     except ConfigError:
         raise
     except Exception as error:  # onnxruntime's exceptions share no base, and a wrong card has many ways to fail
@@ -88,18 +103,16 @@ def try_model(model: Model, sample: str, data: bytes) -> Tried:
             f"With this card the model fails on {sample} ({type(error).__name__}: {line}).",
             remedy="Correct the head, the size or the labels; --dry-run shows the card and adds nothing.",
         ) from error
-    kind = model.card.kind
-    hint = _hint(model, Image(data)) if kind == "detector" and not found else ""
-    return Tried(sample, kind, ms, found, best, dimensions, hint)
+    return Tried(sample, model.card.kind, ms, found, best, dimensions, hint)
 
 
 def _hint(model: Model, image: Image) -> str:
     """What would be found with less confidence."""
     least = min(_LEAST, model.card.threshold)
     (faint,) = model.detect([image], threshold=least)
-    told = f"at {least:g} there would be {words.plural(len(faint), 'detection')}"
     best = f", the best {words.safe(faint[0].label)} {faint[0].confidence:.2f}" if faint else ""
-    return f"Nothing reached the threshold {model.card.threshold:g}; {told}{best}. Try an image of yours with --sample."
+    told = f"at {least:g} there would be {words.plural(len(faint), 'detection')}{best}" if faint else f"nor {least:g}"
+    return f"Nothing reached the threshold {model.card.threshold:g}; {told}. Try an image of yours with --sample."
 
 
 def _run(model: Model, image: Image) -> tuple[int, list[tuple[str, float]], int | None]:

@@ -30,11 +30,9 @@ def uses(pipeline: Pipeline) -> list[Use]:
     """Every use of a model, stages in their order."""
     found = []
     for stage in pipeline.stages.values():
-        for function in stage.functions.values():
-            own = getattr(stage.spec, "model", None) if function.name == stage.spec.function else None
-            chosen = own or function.model
-            if chosen is not None:
-                found.append(Use(stage.name, function.name, chosen.name, chosen.version))
+        for function in stage.functions:
+            if (chosen := stage.model(function)) is not None:
+                found.append(Use(stage.name, function, chosen.name, chosen.version))
     return found
 
 

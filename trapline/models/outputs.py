@@ -27,6 +27,7 @@ SHAPES = {
 }
 _QUERIES = 1000  # boxes that a network without a grid gives at most
 _LOGITS, _BOXES = ("logits", "pred_logits"), ("pred_boxes", "boxes")  # the names that the heads look for
+_LIKELY = ("embedding", "sigmoid", "softmax", "logits")  # of several rows, the last of these
 _EMBEDDING = ("embed", "feature", "pool", "vector")
 
 
@@ -58,16 +59,19 @@ def read_outputs(outputs: Outputs, side: tuple[int, int], labels: int | None) ->
         found = _single(name, out, side)
         first = name == next(iter(outputs))
         return found if found is None or first else replace(found, outputs={"predictions": name})
-    if len(flat) == 1 and len(outputs) == 1:
-        ((name, out),) = flat.items()
-        return _row(name, out, labels)
+    if flat and all(_belongs(out, flat) for out in outputs.values()):
+        rows = [(name, _row(name, out, labels)) for name, out in flat.items()]
+        name, best = max(rows, key=lambda row: _LIKELY.index(row[1].head))
+        return replace(best, outputs=_named(best.head, name, outputs), sure=best.sure and len(outputs) == 1)
     return None
 
 
-def fits(head: str, outputs: Outputs) -> tuple[bool, int | None]:
-    """Whether the outputs have a head's shapes; and the labels or dimensions by it, None where they do not say."""
+def fits(head: str, outputs: Outputs) -> Reading | None:
+    """The reading by a head that somebody named; None where the outputs do not have its shapes."""
+    if KINDS[head] != "detector":
+        return _rows_for(head, outputs)
     width = _WIDTHS[head](outputs)
-    return width != 0, width if width and width > 0 else None
+    return Reading(head, width if width > 0 else None, "as you said") if width else None
 
 
 def spelt(outputs: Outputs) -> str:
@@ -126,6 +130,29 @@ def _row(name: str, out: NDArray[np.float64], labels: int | None) -> Reading:
     return Reading("logits", width, f"{name} is one row of {width} numbers of any size", sure=labels == width)
 
 
+def _rows_for(head: str, outputs: Outputs) -> Reading | None:
+    """The output with one row for a picture that suits a head best."""
+    flat = {name: out for name, out in outputs.items() if _is_flat(out)}
+    if not flat:
+        return None
+    rows = {name: _row(name, out, None) for name, out in flat.items()}
+    name = next((name for name, row in rows.items() if row.head == head), next(iter(flat)))
+    return Reading(head, rows[name].width, "as you said", outputs=_named(head, name, outputs))
+
+
+def _named(head: str, name: str, outputs: Outputs) -> dict[str, str]:
+    """The card's `outputs`, where a head would take another one: it takes the first."""
+    role = "vectors" if head == "embedding" else "scores"
+    return {} if name == next(iter(outputs)) else {role: name}
+
+
+def _belongs(out: NDArray[np.float64], flat: Outputs) -> bool:
+    """Whether an output is a row, or maps or tokens from which rows were pooled."""
+    return (
+        _is_flat(out) or out.ndim == 4 or (out.ndim == 3 and any(out.shape[2] == row.shape[1] for row in flat.values()))
+    )
+
+
 def _cells(side: tuple[int, int], levels: int) -> int:
     """Cells of a YOLO's grids: strides 8, 16, 32 and, with four levels, 64."""
     strides = [8 * 2**level for level in range(levels)]
@@ -167,11 +194,6 @@ def _alone(axis: int, more: int) -> Callable[[Outputs], int]:
     return width
 
 
-def _width_row(outputs: Outputs) -> int:
-    found = [out for out in outputs.values() if _is_flat(out)]
-    return max(found[0].shape[1:]) if len(found) == len(outputs) == 1 else 0
-
-
 _WIDTHS: dict[str, Callable[[Outputs], int]] = {
     "heatmap": _width_heatmap,
     "yolov5": _alone(2, 5),
@@ -179,8 +201,4 @@ _WIDTHS: dict[str, Callable[[Outputs], int]] = {
     "end2end": lambda outputs: -1 if _alone(2, 0)(outputs) == 6 else 0,
     "rtdetr": lambda outputs: _width_pair(outputs) or (-1 if _alone(2, 0)(outputs) == 6 else _alone(2, 4)(outputs)),
     "detr": lambda outputs: max(0, _width_pair(outputs) - 1),
-    "softmax": _width_row,
-    "logits": _width_row,
-    "sigmoid": _width_row,
-    "embedding": _width_row,
 }

@@ -136,17 +136,18 @@ def _put_head(made: Proposal, seen: Inspected, file: str) -> None:
         head = "logits"
         made.put("head", head, f"guessed: {reading.why}")
     if head is not None:
-        fit, width = fits(head, seen.tried)
-        if not fit:
+        fit = fits(head, seen.tried)
+        if fit is None:
             better = f" {reading.head} fits." if reading else ""
             raise ConfigError(
                 f"{file} does not fit the head {head}, which reads {SHAPES[head]}; it gives {spelt(seen.tried)}.",
                 remedy=f"Name another with --head.{better}",
             )
         made.put("kind", KINDS[head], f"the head {head}")
-        _put_width(made, head, width)
-        if reading and reading.head == head and reading.outputs:
-            made.put("outputs", dict(reading.outputs), "the file")
+        _put_width(made, head, fit.width)
+        outputs = reading.outputs if reading and reading.head == head else fit.outputs
+        if outputs:
+            made.put("outputs", dict(outputs), "the file")
         return
     if reading is None:
         raise ConfigError(
