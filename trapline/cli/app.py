@@ -30,6 +30,11 @@ app = typer.Typer(
     "embedded store in ./trapline-data, unless options or AWS_ENDPOINT_URL name another.",
 )
 
+new = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make something new in a project: `trapline new function NAME`."
+)
+app.add_typer(new, name="new")
+
 Project = Annotated[
     Path, typer.Option("--project", help="The folder with pipeline.yaml.", show_default="the current folder")
 ]
@@ -357,6 +362,29 @@ def try_(
         tracebacks=tracebacks,
         as_json=json_,
     )
+
+
+@new.command("function")
+def new_function(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name: lower-case letters, digits and underscores.")],
+    kind: Annotated[
+        str,
+        typer.Option("--kind", metavar="image|detections|records|gather", help="What it is handed; see above."),
+    ] = "image",
+    project: Project = Path(),
+    json_: Json = False,
+) -> None:
+    """Make a function that works as it is: functions/NAME/, with a test.
+
+    Kinds: `image` reads images; `detections` builds on what an earlier stage found in them; `records` joins what
+    several stages found; `gather` compiles a whole job into a file. Each is a small real example to change. What to
+    put into pipeline.yaml is printed, not written.
+
+    Example: trapline new function body_length --kind detections
+    """
+    from trapline.cli.new_function import new_function as run_new
+
+    run_new(project, name, kind, as_json=json_)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
@@ -35,6 +36,7 @@ PALETTE: tuple[Colour, ...] = (
     (188, 143, 96),
 )
 _LETTERS = 70  # the longer side is so many times the height of a caption's letters
+_LIGHT = 0.45  # luminance from which black reads better than white
 _SMALLEST = 12  # pixels of a letter
 _LINES = 450  # … so many times the width of a line
 _CROWDED = 0.12  # share of the picture that captions may cover before they shrink
@@ -80,7 +82,7 @@ def drawn(pixels: RGB, marks: Sequence[Mark], notes: Sequence[str] = (), colours
     line = max(2, round(max(picture.size) / _LINES * size / base))
     ordered = sorted(marks, key=lambda mark: -_area(mark.box))  # small boxes over large ones
     for mark in ordered:
-        _frame(draw, _within(mark.box, picture.size), colours.of(mark.label), line)
+        _frame(draw, mark.box, picture.size, colours.of(mark.label), line)
     writer = _Writer(draw, picture.size, line, [mark.box for mark in marks])
     if notes:
         writer.note(notes, base)
@@ -97,8 +99,8 @@ class _Writer:
         self._draw = draw
         self._size = size
         self._line = line
-        self._boxes = boxes
-        self._taken: list[Box] = []
+        self._boxes = np.array(boxes, np.float32).reshape(-1, 4)
+        self._taken = np.empty((0, 4), np.float32)
 
     def note(self, lines: Sequence[str], size: int) -> None:
         font, pad = _font(size), size // 3
@@ -109,7 +111,7 @@ class _Writer:
         self._draw.rectangle(area, fill=(0, 0, 0))
         for number, text in enumerate(texts):
             self._draw.text((pad, pad + number * height), text, font=font, fill=(255, 255, 255))
-        self._taken.append(area)
+        self._taken = np.vstack([self._taken, np.array(area, np.float32)])
 
     def caption(self, mark: Mark, colour: Colour, size: int) -> None:
         font, pad = _font(size), max(1, size // 6)
@@ -117,12 +119,12 @@ class _Writer:
         width, height = self._draw.textlength(text, font=font) + 2 * pad, _height(font) + pad
         places = [self._inside(left, top, width, height) for left, top in _beside(mark.box, width, height, self._line)]
         area = min(places, key=self._hidden)
-        dark = _luminance(colour) > 0.45
+        dark = _luminance(colour) > _LIGHT
         self._draw.rectangle(area, fill=colour, outline=(0, 0, 0) if dark else (255, 255, 255))
         self._draw.text(
             (area[0] + pad, area[1] + pad / 2), text, font=font, fill=(0, 0, 0) if dark else (255, 255, 255)
         )
-        self._taken.append(area)
+        self._taken = np.vstack([self._taken, np.array(area, np.float32)])
 
     def _inside(self, left: float, top: float, width: float, height: float) -> Box:
         left = max(0.0, min(left, self._size[0] - 1 - width))
@@ -131,32 +133,25 @@ class _Writer:
 
     def _hidden(self, area: Box) -> float:
         """Pixels of earlier captions, and of what is in boxes, that a caption would hide; captions count more."""
-        captions = sum(_common(area, other) for other in self._taken)
-        return captions + _BOXES * sum(_common(area, other) for other in self._boxes)
+        return _common(area, self._taken) + _BOXES * _common(area, self._boxes)
 
 
-def _within(box: Box, size: tuple[int, int]) -> Box:
-    """A box's corners in order, none beyond the picture's edge."""
+def _frame(draw: ImageDraw.ImageDraw, box: Box, size: tuple[int, int], colour: Colour, line: int) -> None:
+    """Lines around a box, in its colour between two thin ones that set it off from whatever is behind it."""
     x1, y1, x2, y2 = box
-    (left, right), (top, bottom) = sorted((x1, x2)), sorted((y1, y2))
-    width, height = size
-    return (max(0.0, left), max(0.0, top), min(width - 1.0, right), min(height - 1.0, bottom))
-
-
-def _frame(draw: ImageDraw.ImageDraw, box: Box, colour: Colour, line: int) -> None:
-    """A box in its colour between two thin lines that set it off from whatever is behind it."""
-    left, top, right, bottom = box
-    if right < left or bottom < top:
-        return  # it lies outside the picture
-    edge = (0, 0, 0) if _luminance(colour) > 0.45 else (255, 255, 255)
+    edge = (0, 0, 0) if _luminance(colour) > _LIGHT else (255, 255, 255)
     thin = max(1, line // 3)
-    for grown, width, fill in ((thin, line + 2 * thin, edge), (0, line, colour)):
-        draw.rectangle((left - grown, top - grown, right + grown, bottom + grown), outline=fill, width=width)
+    for grown, width, fill in ((line + 2 * thin, line + 2 * thin, edge), (line + thin, line, colour)):
+        left, right = max(0.0, min(x1, x2) - grown), min(size[0] - 1.0, max(x1, x2) + grown)
+        top, bottom = max(0.0, min(y1, y2) - grown), min(size[1] - 1.0, max(y1, y2) + grown)
+        if left <= right and top <= bottom:  # otherwise it lies outside the picture
+            draw.rectangle((left, top, right, bottom), outline=fill, width=width)
 
 
 def _beside(box: Box, width: float, height: float, line: int) -> list[tuple[float, float]]:
     """Where a caption may stand, best first: above, below, right, left, inside."""
     x1, y1, x2, y2 = box
+    line = line + 2 * max(1, line // 3)
     return [
         (x1 - line, y1 - height - line),
         (x1 - line, y2 + line),
@@ -171,7 +166,7 @@ def _beside(box: Box, width: float, height: float, line: int) -> list[tuple[floa
 def _fitting(draw: ImageDraw.ImageDraw, captions: Sequence[str], base: int, size: tuple[int, int]) -> int:
     """The captions' height: smaller where there are so many that they would hide the picture."""
     font = _font(base)
-    covered = sum(draw.textlength(text, font=font) for text in captions) * _height(font)
+    covered = sum(draw.textlength(_on_one_line(text), font=font) for text in captions) * _height(font)
     share = covered / (size[0] * size[1])
     shrunk = base if share <= _CROWDED else base * max(_SHRUNK, (_CROWDED / share) ** 0.5)
     return max(_SMALLEST, round(shrunk))
@@ -179,12 +174,16 @@ def _fitting(draw: ImageDraw.ImageDraw, captions: Sequence[str], base: int, size
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, most: float) -> str:
     """A text that is no wider than the picture."""
-    text = "".join(char if char.isprintable() else " " for char in text)
+    text = _on_one_line(text)
     if draw.textlength(text, font=font) <= most:
         return text
     while text and draw.textlength(f"{text}…", font=font) > most:
         text = text[:-1]
     return f"{text}…"
+
+
+def _on_one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 @lru_cache(maxsize=32)
@@ -209,7 +208,8 @@ def _area(box: Box) -> float:
     return abs(box[2] - box[0]) * abs(box[3] - box[1])
 
 
-def _common(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return width * height if width > 0 and height > 0 else 0.0
+def _common(area: Box, others: NDArray[np.float32]) -> float:
+    """Pixels that an area shares with others (n x 4), those that several share counted for each."""
+    low = np.maximum(np.array(area[:2], np.float32), others[:, :2])
+    high = np.minimum(np.array(area[2:], np.float32), others[:, 2:])
+    return float(np.prod(np.clip(high - low, 0, None), axis=1).sum())

@@ -45,6 +45,9 @@ from trapline.store.memory import MemoryStore
 
 _QUICK, _SLOW = 1.0, 4.0  # seconds: below, more images at a time; above, fewer
 _RECEIVED = Received(trigger="try")
+_PACKAGE = Path(__file__).resolve().parents[2]
+_RUNTIME = str(_PACKAGE / "runtime" / "images.py")  # where an answer is taken that is none
+_ANSWERS = "`handle` must return a list: one dict or one Failure per item, in order."
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<name>.+)$', re.M)
 
 
@@ -174,6 +177,8 @@ class Trial:
         ticket = self._ticket(stage, images)
         try:
             outcome = self._run_ticket(ticket)
+        except (NotSetUp, _Refused):
+            raise
         except Exception as error:  # noqa: BLE001 - what a function returned was too odd for the runtime
             if len(images) > 1:
                 for image in images:
@@ -286,6 +291,8 @@ class Trial:
             received=_RECEIVED,
         )
         place = own_line(raised, self.plan.pipeline.folder)
+        if raised and not place and _FRAME.findall(raised)[-1][0] == _RUNTIME:
+            problem.remedy = _ANSWERS
         return Result(
             image.file, json.loads(letter.dump()), failure=problem, failed_stage=stage, raised=raised, place=place
         )
@@ -418,11 +425,17 @@ class _FunctionLog(logging.Handler):
 
 def own_line(raised: str, folder: Path) -> str:
     """The last line of the project's own code in a traceback, as `functions/x/handler.py, line 12, in _one`."""
-    frames = [found for found in _FRAME.finditer(raised) if Path(found["file"]).is_relative_to(folder / "functions")]
+    frames = [found for found in _FRAME.finditer(raised) if _is_own(Path(found["file"]), folder)]
     if not frames:
         return ""
     last = frames[-1]
     return f"{Path(last['file']).relative_to(folder)}, line {last['line']}, in {last['name']}"
+
+
+def _is_own(file: Path, folder: Path) -> bool:
+    """Whether a file is the project's, and neither Trapline nor an installed library."""
+    installed = file.is_relative_to(_PACKAGE) or "site-packages" in file.parts
+    return file.is_relative_to(folder) and not installed
 
 
 def _next_size(size: int, most: int, took: float) -> int:

@@ -11,13 +11,14 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from trapline.cli import words
 from trapline.cli.trying import findings
 from trapline.cli.trying.running import Result
 
 _ROWS = 20  # detections that are listed of one image
+_RETRY = " Then delete the dead letter"  # there is none here
 _EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 _BAR = 20  # columns
 
@@ -35,6 +36,8 @@ class Shown:
     done: int = 0
     failed: int = 0
     times: list[float] = field(default_factory=list)
+    _bar: Progress | None = None
+    _task: TaskID | None = None
     _began: float = field(default_factory=time.monotonic)
     _said: float = field(default_factory=time.monotonic)
 
@@ -46,7 +49,6 @@ class Shown:
         """A bar on a terminal, if there is more than one image."""
         live = self.out if self.out.is_terminal else self.err
         if self.total < 2 or not live.is_terminal:
-            self._bar: Progress | None = None
             return nullcontext()
         columns = (TextColumn("{task.description}"), BarColumn(_BAR), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=live, transient=True)
@@ -69,7 +71,7 @@ class Shown:
 
     def summary(self, function: str, *, stopped: bool = False) -> None:
         """The last line."""
-        took = words.duration(time.monotonic() - self._began)
+        took = _seconds(time.monotonic() - self._began)
         passed = max(0, self.done - self.failed)
         counts = f"{words.plural(passed, 'image')} done" + (f", {self.failed} failed" if self.failed else "")
         if stopped:
@@ -110,7 +112,7 @@ class Shown:
         if result.place:
             words.say(out, f"  {result.place}")
         if result.failure.remedy and not result.place:
-            words.say(out, f"  {words.safe(result.failure.remedy)}")
+            words.say(out, f"  {words.safe(result.failure.remedy.partition(_RETRY)[0])}")
         if result.failure.retry:
             after = f" {result.failure.after:g} s later" if result.failure.after is not None else ""
             words.say(out, f"  The engine would try again{after}.")
@@ -120,7 +122,7 @@ class Shown:
             words.say(out, "  --traceback shows how it came there.", style="dim")
 
     def _moved(self) -> None:
-        if self._bar is not None:
+        if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self.done)
         elif self.total > 1 and time.monotonic() - self._said > _EVERY:
             self._said = time.monotonic()
@@ -158,7 +160,9 @@ def _table(found: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 90 else words.duration(seconds)
 
 
 def _indented(text: str) -> str:
