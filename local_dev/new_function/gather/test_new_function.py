@@ -1,4 +1,4 @@
-"""What can be relied on. In the project's folder: `python -m pytest functions/new_function`."""
+"""What can be relied on. In the project: `python -m pytest functions/new_function`."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ class NewFunction:
         for found in item.detections:
             told = {stage: by_id[found["id"]] for stage, by_id in named.items() if found["id"] in by_id}
             joined.append({"id": found["id"], "named": told, "agreed": len(told) > 1 and len(set(told.values())) == 1})
-        told = {"agreed": sum(row["agreed"] for row in joined), "missing": list(item.missing)}
-        return {"detections": joined, "new_function": told}
+        counts = {"agreed": sum(row["agreed"] for row in joined), "missing": list(item.missing)}
+        return {"detections": joined, "new_function": counts}
 
 
 def names(record: dict[str, Any], least: float) -> dict[str, str]:
