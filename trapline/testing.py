@@ -7,7 +7,6 @@ runs the real dispatcher and the real runtime in simulated time.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import selectors
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -268,7 +267,7 @@ def run_function(
         return _gathered(handler, chosen, records or {}, station or {})
     items = [_item(rel, data, chosen, records, station or {}, spec) for rel, data in images.items()]
     answers = list(handler.handle(items))
-    return Answers(answers, {f"{item.rel}/{file}": data for item in items for file, data in _written(item).items()})
+    return Answers(answers, {f"{item.rel}/{name}": file.data for item in items for name, file in item.files.items()})
 
 
 def _own_model(folder: Path, spec: FunctionSpec) -> Any:
@@ -292,15 +291,20 @@ def _item(
     told = records.get(rel) if records is not None else None
     joined = dict(told or {}) if spec.accepts == "records" else {}
     known = _together(joined) if joined else told
-    detections = list((known or {}).get("detections") or [])
-    image = Image(data, timezone=station.get("timezone"))
-    item = ImageItem(rel, rel, "", parameters, station, data, image, known, detections)
-    missing = tuple(stage for stage, record in joined.items() if record is None)
-    for field, value in (("records", joined), ("missing", missing)):
-        setattr(item, field, value)
-    if not hasattr(item, "write"):
-        _make_writable(item)
-    return item
+    return ImageItem(
+        rel=rel,
+        key=rel,
+        job="",
+        parameters=parameters,
+        station=station,
+        data=data,
+        image=Image(data, timezone=station.get("timezone")),
+        record=known,
+        detections=list((known or {}).get("detections") or []),
+        records=joined,
+        missing=tuple(stage for stage, record in joined.items() if record is None),
+        place=lambda file: f"files/{rel}/{file}",
+    )
 
 
 def _together(joined: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
@@ -310,24 +314,6 @@ def _together(joined: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
         both, problem = merged(known, record or {})
         known = both if problem is None else {**known, **(record or {})}
     return known
-
-
-def _make_writable(item: ImageItem) -> None:
-    files: dict[str, bytes] = {}
-
-    def write(name: str, data: bytes, content_type: str = "application/octet-stream") -> dict[str, Any]:
-        files[name] = bytes(data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        return {"key": f"files/{item.rel}/{name}", "size": len(data), "sha256": sha256, "content_type": content_type}
-
-    for field, value in (("write", write), ("files", files)):
-        setattr(item, field, value)
-
-
-def _written(item: ImageItem) -> dict[str, bytes]:
-    """What a function wrote beside its record, by name."""
-    files: dict[str, Any] = getattr(item, "files", {})
-    return {name: file if isinstance(file, bytes) else file.data for name, file in files.items()}
 
 
 def _gathered(handler: Any, parameters: dict[str, Any], records: Mapping[str, Any], station: dict[str, Any]) -> Answers:

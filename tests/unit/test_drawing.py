@@ -15,7 +15,7 @@ def plain(width: int, height: int, grey: int = 128) -> RGB:
 
 
 def changed(before: RGB, after: RGB) -> NDArray[np.bool_]:
-    return (before != after).any(axis=2)
+    return np.asarray((before != after).any(axis=2))
 
 
 def test_the_picture_itself_stays_as_it_was() -> None:

@@ -17,14 +17,12 @@ from trapline.cli.app import run
 from trapline.cli.new_function import class_name
 from trapline.errors import Permanent
 from trapline.pipeline.load import load_pipeline
-from trapline.records import Item
 from trapline.template import copy_project, function_kinds, project_files, template_files, template_root
 from trapline.testing import run_function
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("detections", "gather", "image", "records")
 SIX = "samples/night/st7/2026-11-20/DCIM/100MEDIA/IMG_0003.JPG"
-JOINS = "missing" in Item.model_fields  # whether the runtime hands several stages' records over
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +96,7 @@ def test_each_kind_passes_its_own_test_at_once(project: Path) -> None:
         ("image", "my_image: variance "),
         ("detections", "length_px  colour"),
         ("gather", "file my_gather.csv"),
-        pytest.param("records", "agreed", marks=pytest.mark.skipif(not JOINS, reason="there are no joins")),
+        ("records", "agreed"),
     ],
 )
 def test_each_kind_can_be_tried_at_once(project: Path, kind: str, found: str) -> None:
@@ -107,9 +105,7 @@ def test_each_kind_can_be_tried_at_once(project: Path, kind: str, found: str) ->
     assert found in done.stdout
 
 
-@pytest.mark.parametrize(
-    "kind", ["image", "detections", "gather", pytest.param("records", marks=pytest.mark.skipif(not JOINS, reason="-"))]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_lines_that_are_printed_fit_into_pipeline_yaml(project: Path, tmp_path: Path, kind: str) -> None:
     name = f"fits_{kind}"
     done = trapline(project, "new", "function", name, "--kind", kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from tests.venvs import bare_venv, library, site_packages
 from trapline.cli.app import run
 from trapline.cli.seeding import seed_models
 from trapline.models import read_card
@@ -183,6 +185,27 @@ def test_alone_nothing_is_run_before_it_and_pipeline_yaml_is_not_read(
     assert without.code == 2 and "There is no pipeline.yaml" in without.err
 
 
+def test_a_join_goes_on_without_a_stage_that_fails(call: Call, words: Callable[..., list[Path]]) -> None:
+    said = call("joined", *words(a="moth", b="a bug"), "--json", project=CASE)
+    assert [line["known"]["joined"] for line in said.lines] == [
+        {"words": True, "raises": True, "missing": []},
+        {"words": True, "raises": False, "missing": ["raises"]},
+    ]
+    assert said.lines[1]["missing"] == ["raises"]
+    assert "It is handed what words and raises find; that runs first." in said.err
+
+
+def test_what_a_function_writes_beside_its_record_is_kept_with_the_pictures(
+    call: Call, words: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    shutil.copyfile(TWO, tmp_path / "two.jpg")
+    assert "file shown.txt, 5 B (--out DIR keeps it)" in call("writes", "two.jpg", project=CASE).out
+    said = call("writes", "two.jpg", "--out", "o", project=CASE)
+    assert (tmp_path / "o/two.files/shown.txt").read_text() == "shown"
+    assert (tmp_path / "o/two.jpg").is_file()
+    assert "1 picture and 1 file in o/" in said.out
+
+
 # -- records that are handed over
 
 
@@ -340,6 +363,30 @@ def test_what_cannot_be_tried_is_said_in_one_line(call: Call, typed: list[Any], 
     assert said.code == 2
     assert message in said.err
     assert said.err.count("\n") == 1 and said.out == ""
+
+
+def test_a_function_with_libraries_of_its_own_is_tried_in_its_own_environment(
+    words: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    project = tmp_path / "own"
+    shutil.copytree(CASE, project, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = project / "functions/words"
+    (folder / "function.yaml").write_text("name: words\nhandler: own_words:Words\nenvironment: own\n")
+    (folder / "requirements.txt").write_text("speciesnames>=2\n")
+    answers = "[{'names': speciesnames.VERSION} for _ in items]"
+    code = f"import speciesnames\n\n\nclass Words:\n    def handle(self, items):\n        return {answers}\n"
+    (project / "own_words.py").write_text(code)
+
+    def tried() -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-m", "trapline.cli", "try", "words", *map(str, words(a="moth")), "--alone"]
+        told = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(program, cwd=project, env=told, capture_output=True, text=True, check=False)
+
+    assert "trapline functions install words" in tried().stderr
+    library(site_packages(bare_venv(project, "words")), "speciesnames", "2.1")
+    done = tried()
+    assert done.returncode == 0, done.stderr
+    assert "names: 2.1" in done.stdout
 
 
 # -- models

@@ -120,3 +120,21 @@ class Tells:
 
     def handle(self, items: list[Any]) -> list[Any]:
         return [{"outcome": "nobody"} for _ in items]
+
+
+class Joined:
+    """Which of several stages said something."""
+
+    def handle(self, items: list[Any]) -> list[Any]:
+        return [{"joined": self._one(item)} for item in items]
+
+    def _one(self, item: Any) -> Any:
+        told = {stage: record is not None for stage, record in item.records.items()}
+        return {**told, "missing": list(item.missing)}
+
+
+class Writes:
+    """Writes a file beside its record."""
+
+    def handle(self, items: list[Any]) -> list[Any]:
+        return [{"shown": item.write("shown.txt", b"shown", "text/plain")} for item in items]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trapline.cli.interrupt import Interrupted
+from trapline.cli.trying.environment import go_where_it_runs
 from trapline.cli.trying.files import Found, find_files
 from trapline.cli.trying.given import read_records
 from trapline.cli.trying.importing import explained
@@ -56,6 +57,7 @@ def try_function(
     root = data or Path(os.environ.get("TRAPLINE_DATA", "trapline-data"))
     models = LocalModels(plan.pipeline.folder, root.expanduser() / "buckets" / plan.pipeline.spec.bucket, layout)
     plan, refs = _with_models(plan, models, model)
+    go_where_it_runs(plan)
     _check_code(plan, tracebacks)
     shown = Shown(len(found.files), as_json, tracebacks, folder is not None)
     trial = Trial(plan, models, refs, layout_job(layout, job), given)
@@ -92,10 +94,9 @@ def _with_models(plan: Plan, models: LocalModels, model: str | None) -> tuple[Pl
         plan = with_model(plan, chosen.ref)
         refs[(chosen.ref.name, chosen.ref.version)] = chosen.ref
     carriers = {
-        (f.model.name, f.model.version): f.name
+        (choice.name, choice.version): stage.spec.function
         for stage in plan.pipeline.stages.values()
-        for f in stage.functions.values()
-        if f.model
+        if (choice := stage.model(stage.spec.function))
     }
     for name, version in sorted(needed_models(plan.pipeline) - set(refs)):
         function = carriers.get((name, version), plan.function.name)
@@ -121,15 +122,14 @@ def _check_kind(models: LocalModels, function: FunctionSpec, chosen: Model) -> N
 
 def _check_code(plan: Plan, tracebacks: bool) -> None:
     """Import what will run, so that a mistake there is told once, with its place, before anything else."""
-    for stage in plan.pipeline.stages.values():
-        if stage.name != plan.stage and stage.function.handler == "given:Given":
-            continue
-        check_importable(plan.pipeline.folder, stage.function)
+    folder = plan.pipeline.folder
+    for function in plan.running.values():
+        check_importable(folder, function)
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                handler_class(stage.function, plan.pipeline.folder)
+                handler_class(function, folder)
         except Exception as error:
-            raise explained(stage.function, plan.pipeline.folder, error, tracebacks) from error
+            raise explained(function, folder, error, tracebacks) from error
 
 
 def _introduce(shown: Shown, plan: Plan, trial: Trial, models: LocalModels, found: Found) -> None:

@@ -14,6 +14,7 @@ from trapline.pipeline.spec import FunctionSpec, ModelChoice, PipelineSpec, Stag
 from trapline.records import ModelRef
 
 _NOT_TRIED = {"manifest": "a job's manifest", "summary": "a job's summary"}
+_NOBODY = "given:Given"  # the handler of a stage whose records are handed over
 _GIVEN = "given"  # the stage that stands for records handed over, where pipeline.yaml has none
 
 
@@ -32,6 +33,12 @@ class Plan:
     @property
     def function(self) -> FunctionSpec:
         return self.target.function
+
+    @property
+    def running(self) -> dict[str, FunctionSpec]:
+        """The functions that will run, the one tried last; not those whose records are handed over."""
+        used = [stage.function for stage in self.pipeline.stages.values()]
+        return {function.name: function for function in used if function.handler != _NOBODY}
 
     @property
     def before(self) -> list[Stage]:
@@ -73,22 +80,14 @@ def make_plan(wish: Wish) -> Plan:
 def with_model(plan: Plan, ref: ModelRef) -> Plan:
     """The plan with another model for the function that is tried."""
     function = plan.function
-    if _model_of(plan.target) is None:
+    if plan.target.model(function.name) is None:
         raise ConfigError(
             f"--model: {function.name} uses no model.",
             remedy=f"Add `model: {{name: {ref.name}, version: current}}` to functions/{function.name}/function.yaml.",
         )
-    chosen = function.model_copy(update={"model": ModelChoice(name=ref.name, version=ref.version)})
-    spec = plan.target.spec
-    if "model" in StageSpec.model_fields:
-        spec = spec.model_copy(update={"model": None})
-    stages = {**plan.pipeline.stages}
-    stages[plan.stage] = replace(plan.target, spec=spec, functions={function.name: chosen})
+    spec = plan.target.spec.model_copy(update={"model": ModelChoice(name=ref.name, version=ref.version)})
+    stages = {**plan.pipeline.stages, plan.stage: replace(plan.target, spec=spec)}
     return replace(plan, pipeline=Pipeline(plan.pipeline.folder, plan.pipeline.spec, stages))
-
-
-def _model_of(stage: Stage) -> ModelChoice | None:
-    return getattr(stage.spec, "model", None) or stage.function.model
 
 
 # -- which stage
@@ -129,10 +128,8 @@ def _only(stage: Stage, function: str) -> Stage:
     """A stage with one of its functions. Parameters and model in pipeline.yaml are those of the stage's own."""
     if function == stage.spec.function:
         return replace(stage, functions={function: stage.functions[function]})
-    changes: dict[str, Any] = {"function": function, "parameters": {}}
-    if "model" in StageSpec.model_fields:
-        changes["model"] = None
-    return replace(stage, spec=stage.spec.model_copy(update=changes), functions={function: stage.functions[function]})
+    spec = stage.spec.model_copy(update={"function": function, "parameters": {}, "model": None})
+    return replace(stage, spec=spec, functions={function: stage.functions[function]})
 
 
 def _unplaced(whole: Pipeline, function: FunctionSpec, notes: list[str], alone: bool) -> Stage:
@@ -185,4 +182,4 @@ def _before(wish: Wish, whole: Pipeline, stage: Stage) -> dict[str, Stage]:
 
 def _stand_in(name: str, to: str) -> Stage:
     spec = StageSpec.model_validate({"function": _GIVEN, "from": "incoming/", "to": to})
-    return Stage(name, "image", spec, {_GIVEN: FunctionSpec(name=_GIVEN, handler="given:Given")}, ())
+    return Stage(name, "image", spec, {_GIVEN: FunctionSpec(name=_GIVEN, handler=_NOBODY)}, ())

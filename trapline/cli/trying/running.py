@@ -17,7 +17,7 @@ from typing import Any
 from trapline.cli.trying.files import LocalFile
 from trapline.cli.trying.given import Records
 from trapline.cli.trying.plan import Plan
-from trapline.errors import CODES, Failure, KeyUnusable, Permanent, TraplineError
+from trapline.errors import CODES, Failure, KeyUnusable, NotFound, Permanent, TraplineError
 from trapline.keys import Layout
 from trapline.pipeline.load import Stage
 from trapline.pipeline.recipe import Models as ModelsByName
@@ -205,10 +205,7 @@ class Trial:
 
     def _ticket(self, stage: Stage, images: Sequence[_Image]) -> Ticket:
         self._tickets += 1
-        items = []
-        for image in images:
-            missing = self._missing(stage, image)
-            items.append(Item.model_validate({**image.item.model_dump(), "missing": missing}))
+        items = [image.item.model_copy(update={"missing": self._missing(stage, image)}) for image in images]
         timeout = stage.delivery(stage.function.name).timeout.total_seconds()
         return Ticket(
             id=f"try{self._tickets}",
@@ -226,7 +223,7 @@ class Trial:
         absent = {parent for parent in stage.parents if not _passed(image.outcomes.get(parent))}
         for parent in set(stage.parents) - absent:
             record = self._stored(parent, image)
-            absent |= set(getattr(record, "missing", None) or ())
+            absent |= set(record.missing or ()) if record else set()
         return tuple(sorted(absent))
 
     def _hand_over(self, stage: Stage, images: Sequence[_Image]) -> None:
@@ -299,7 +296,7 @@ class Trial:
 
     def _written(self, image: _Image) -> list[WrittenFile]:
         """What the function wrote beside its record."""
-        prefix = f"{self._layout.root}{getattr(self._layout, 'files', 'files/')}{self.plan.stage}/{image.item.rel}/"
+        prefix = f"{self._layout.prefix('files')}{self.plan.stage}/{image.item.rel}/"
         keys = [entry.key for entry in self.store.list(prefix)]
         return [WrittenFile(key.rpartition("/")[2], self.store.get(key).data) for key in keys]
 
@@ -308,7 +305,11 @@ class Trial:
         return Source(key=item.key, etag=item.etag, size=item.size, sha256=item.sha256)
 
     def _stored(self, stage: str, image: _Image) -> ImageRecord | None:
-        return load(ImageRecord, self.store.get(self._layout.record(stage, image.item.rel)).data)
+        """What a stage committed about an image; None where it failed."""
+        try:
+            return load(ImageRecord, self.store.get(self._layout.record(stage, image.item.rel)).data)
+        except NotFound:
+            return None
 
     # -- a whole job
 
