@@ -485,6 +485,13 @@ def test_an_image_that_fails_leaves_no_picture(call: Call, tmp_path: Path) -> No
     assert [path.name for path in (tmp_path / "trapline-try").iterdir()] == ["IMG_0025.jpg"]
 
 
+def test_a_file_that_is_no_image_has_no_picture_though_a_function_took_it(
+    call: Call, words: Callable[..., list[Path]]
+) -> None:
+    said = call("words", *words(a="moth"), "--show", project=CASE)
+    assert said.code == 0 and "picture" not in said.out
+
+
 # -- the program
 
 

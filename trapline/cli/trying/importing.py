@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from trapline.cli.trying.running import own_line
+from trapline.cli.trying.raised import own_line
 from trapline.errors import ConfigError, TraplineError
 from trapline.pipeline.spec import FunctionSpec
 

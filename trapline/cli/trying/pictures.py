@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from trapline.cli.trying.files import LocalFile
 from trapline.cli.trying.findings import boxed, caption_of, label_of, told
 from trapline.cli.trying.running import Result
-from trapline.errors import ConfigError, SurroundingsError
+from trapline.errors import ConfigError, Failure, SurroundingsError
 from trapline.images import Image
 from trapline.images.drawing import Colours, Mark, drawn
 
@@ -56,7 +56,11 @@ class Folder:
             self._write(place / file.name, file.data)
             self.files += 1
         if result.file is not None and result.failure is None:
-            self._write(self._picture(result.file), self._drawn(result))
+            try:
+                picture = self._drawn(result)
+            except Failure:
+                return  # the function did not look at the image, which cannot be read
+            self._write(self._picture(result.file), picture)
             self.pictures += 1
 
     def _picture(self, file: LocalFile) -> Path:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +15,7 @@ from typing import Any
 from trapline.cli.trying.files import LocalFile
 from trapline.cli.trying.given import Records
 from trapline.cli.trying.plan import Plan
+from trapline.cli.trying.raised import FunctionLog, own_line, raised_in_runtime
 from trapline.errors import CODES, Failure, KeyUnusable, NotFound, Permanent, TraplineError
 from trapline.keys import Layout
 from trapline.pipeline.load import Stage
@@ -39,16 +38,12 @@ from trapline.records import (
 )
 from trapline.runtime.functions import Models
 from trapline.runtime.jobs import roll_lines
-from trapline.runtime.logs import FUNCTION_LOG
 from trapline.runtime.runtime import Runtime
 from trapline.store.memory import MemoryStore
 
 _QUICK, _SLOW = 1.0, 4.0  # seconds: below, more images at a time; above, fewer
 _RECEIVED = Received(trigger="try")
-_PACKAGE = Path(__file__).resolve().parents[2]
-_RUNTIME = str(_PACKAGE / "runtime" / "images.py")  # where an answer is taken that is none
 _ANSWERS = "`handle` must return a list: one dict or one Failure per item, in order."
-_FRAME = re.compile(r'^  File "(?P<file>[^"\n]+)", line (?P<line>\d+), in (?P<name>.+)$', re.M)
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class Trial:
         self._layout = plan.pipeline.layout
         self._records = records
         self._pins = resolve_pins(plan.pipeline, None, refs)
-        self._log = _FunctionLog()
+        self._log = FunctionLog()
         self._tickets = 0
         self._runtime = Runtime(plan.pipeline, self.store, Path(), other=lambda bucket: self.store, models=models)
 
@@ -114,20 +109,19 @@ class Trial:
     def run(self, files: Sequence[LocalFile]) -> Iterator[Result]:
         """Each image's result, in order; for a gather, the job's at the end. Raises where nothing can run."""
         most, size, start = self.plan.function.batch.size, 1, 0
-        gathered: list[_Image] = []
+        gathers, gathered = self.plan.target.kind == "gather", list[_Image]()
         while start < len(files):
             began = time.monotonic()
             images = [self._put(file) for file in files[start : start + size]]
             start += size
             with self._log.heard():
                 self._stages(images)
-            if self.plan.target.kind == "gather":
-                gathered += images
-                yield from (self._result(image) for image in images if self._failed(image))
-            else:
-                yield from (self._result(image) for image in images)
             size = _next_size(size, most, time.monotonic() - began)
-        if self.plan.target.kind == "gather":
+            results = [self._result(image) for image in images if not gathers or self._failed(image)]
+            gathered += images if gathers else []
+            self._forget(images, records=not gathers)
+            yield from results
+        if gathers:
             with self._log.heard():
                 result = self._gather(gathered)
             yield result
@@ -153,6 +147,18 @@ class Trial:
     def _never_ran(self, image: _Image, problem: Failure) -> None:
         for stage in self.plan.pipeline.stages:
             image.outcomes[stage] = _as_outcome(image.item, problem)
+
+    def _forget(self, images: Sequence[_Image], *, records: bool) -> None:
+        """Let go what is done with, so that thousands of images fit; a gather still needs the records."""
+        for image in images:
+            image.data = b""
+            with contextlib.suppress(KeyUnusable):
+                self.store.delete(image.item.key)
+                for stage in self._layout.records if records else ():
+                    self.store.delete(self._layout.record(stage, image.item.rel))
+        for prefix in (self._layout.prefix("files"), self._layout.prefix("logs")):
+            for entry in list(self.store.list(prefix)):
+                self.store.delete(entry.key)
 
     # -- through the stages
 
@@ -288,7 +294,7 @@ class Trial:
             received=_RECEIVED,
         )
         place = own_line(raised, self.plan.pipeline.folder)
-        if raised and not place and _FRAME.findall(raised)[-1][0] == _RUNTIME:
+        if not place and raised_in_runtime(raised):
             problem.remedy = _ANSWERS
         return Result(
             image.file, json.loads(letter.dump()), failure=problem, failed_stage=stage, raised=raised, place=place
@@ -381,62 +387,6 @@ class _Refused(TraplineError):
 
 
 _MATCHED = "A record belongs to the image whose sha256 or file name it has (`a.jpg.json` to `a.jpg`)."
-
-
-class _FunctionLog(logging.Handler):
-    """What functions log while they run: told on stderr, tracebacks kept for those who ask."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self._raised: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if text.startswith("raised: "):
-            self._raised.append(text.removeprefix("raised: "))
-        else:
-            sys.stderr.write(f"{record.levelname.lower()}: {text}\n")
-
-    def take(self, message: str) -> str:
-        """The traceback of what was raised with this message."""
-        for text in self._raised:
-            if message[-200:].strip() in text:
-                self._raised.remove(text)
-                return text
-        return self._raised.pop(0) if self._raised and "set up" in message else ""
-
-    @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """Listen to functions, and keep the house's own log quiet."""
-        house, functions = logging.getLogger("trapline"), logging.getLogger(FUNCTION_LOG)
-        before = house.propagate, functions.propagate, functions.level
-        house.propagate = functions.propagate = False
-        functions.setLevel(logging.INFO)
-        functions.addHandler(self)
-        quiet = logging.NullHandler()
-        house.addHandler(quiet)
-        try:
-            yield
-        finally:
-            house.removeHandler(quiet)
-            functions.removeHandler(self)
-            house.propagate, functions.propagate = before[:2]
-            functions.setLevel(before[2])
-
-
-def own_line(raised: str, folder: Path) -> str:
-    """The last line of the project's own code in a traceback, as `functions/x/handler.py, line 12, in _one`."""
-    frames = [found for found in _FRAME.finditer(raised) if _is_own(Path(found["file"]), folder)]
-    if not frames:
-        return ""
-    last = frames[-1]
-    return f"{Path(last['file']).relative_to(folder)}, line {last['line']}, in {last['name']}"
-
-
-def _is_own(file: Path, folder: Path) -> bool:
-    """Whether a file is the project's, and neither Trapline nor an installed library."""
-    installed = file.is_relative_to(_PACKAGE) or "site-packages" in file.parts
-    return file.is_relative_to(folder) and not installed
 
 
 def _next_size(size: int, most: int, took: float) -> int:
