@@ -230,6 +230,20 @@ def test_records_in_a_folder_as_in_the_bucket_belong_to_the_images_of_their_name
     assert said.lines[2]["code"] == "source_missing" and said.code == 1
 
 
+def test_a_function_by_itself_and_one_that_compiles_are_handed_records_too(
+    call: Call, words: Callable[..., list[Path]], tmp_path: Path
+) -> None:
+    files = words(a="?", b="?")
+    known = {"words": ["bee"], "detections": [{"id": "d0", "box": [0, 0, 1, 1]}]}
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jpg.json").write_text(json.dumps(known))
+    alone = call("lengths", files[0], "--alone", "--records", tmp_path / "a.jpg.json", "--json", project=CASE)
+    assert alone.lines[0]["known"]["detections"][0]["length"] == 3
+    compiled = call("compile", *files, "--records", tmp_path, "--json", project=CASE)
+    assert compiled.lines[0]["results"] == {"words": 2, "states": ["done", "done"]}
+    assert "alone there is nothing" in call("compile", *files, "--alone", project=CASE).err
+
+
 def test_what_is_no_record_is_named(call: Call, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[1]")
     assert "a.json holds no record. Expected a record" in call("classify", SIX, "--records", tmp_path / "a.json").err

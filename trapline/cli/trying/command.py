@@ -142,8 +142,9 @@ def _introduce(shown: Shown, plan: Plan, trial: Trial, models: LocalModels, foun
     if plan.before and trial.given:
         shown.say(f"It is handed the records in {trial.given}.")
     elif plan.before:
-        names = " and ".join(stage.name for stage in plan.before)
-        shown.say(f"It is handed what {names} find{'s' * (len(plan.before) == 1)}; that runs first.")
+        *others, last = (stage.name for stage in plan.before)
+        names = f"{', '.join(others)} and {last}" if others else last
+        shown.say(f"It is handed what {names} find{'' if others else 's'}; that runs first.")
     for why, count in found.left_out.items():
         shown.say(f"{count} left out: {why}.")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapline.errors import ConfigError
-from trapline.keys import Layout
+from trapline.keys import Layout, in_force
 from trapline.pipeline.reading import did_you_mean
 from trapline.records import ModelRef
 
@@ -86,10 +86,9 @@ class LocalModels:
         """The folder of a version in the embedded bucket."""
         if version == "current":
             try:
-                lines = (self.bucket / self.layout.model_current(name)).read_text(encoding="utf-8-sig").split()
+                version = in_force((self.bucket / self.layout.model_current(name)).read_bytes())
             except (OSError, ValueError):
                 return None
-            version = lines[0] if lines else ""
         card = self.bucket / self.layout.model(name, version, _CARD)
         return card.parent if version and card.is_file() else None
 

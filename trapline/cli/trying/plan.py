@@ -72,6 +72,11 @@ def make_plan(wish: Wish) -> Plan:
     resolve_parameters(function, parameters, "--set")
     spec = stage.spec.model_copy(update={"parameters": parameters, "alternatives": ()})
     stages = _before(wish, whole, stage)
+    if stage.kind == "gather" and not stages:
+        raise ConfigError(
+            f"{function.name} compiles what other stages found: alone there is nothing.",
+            remedy="Leave out --alone, or hand records over with --records.",
+        )
     parents = stage.parents if set(stage.parents) <= set(stages) else tuple(stages)
     stages[stage.name] = replace(stage, spec=spec, parents=parents)
     return Plan(Pipeline(whole.folder, whole.spec, stages), stage.name, tuple(notes))
@@ -135,7 +140,7 @@ def _only(stage: Stage, function: str) -> Stage:
 def _unplaced(whole: Pipeline, function: FunctionSpec, notes: list[str], alone: bool) -> Stage:
     parents = () if alone else feeding(whole, function.accepts)
     if not alone:
-        reads = " and ".join(parents) or "the images"
+        reads = " and ".join(whole.stages[parent].spec.to for parent in parents) or whole.spec.prefixes.incoming
         notes.append(f"{function.name} is not in pipeline.yaml; it is tried as a stage that reads {reads}.")
     kind = "gather" if function.accepts == "roll" else "image"
     spec = StageSpec.model_validate(
