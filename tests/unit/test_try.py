@@ -241,6 +241,7 @@ def test_a_function_by_itself_and_one_that_compiles_are_handed_records_too(
     assert alone.lines[0]["known"]["detections"][0]["length"] == 3
     compiled = call("compile", *files, "--records", tmp_path, "--json", project=CASE)
     assert compiled.lines[0]["results"] == {"words": 2, "states": ["done", "done"]}
+    assert "is handed images alone" in call("words", *files, "--records", tmp_path, project=CASE).err
     assert "alone there is nothing" in call("compile", *files, "--alone", project=CASE).err
 
 

@@ -63,23 +63,30 @@ def make_plan(wish: Wish) -> Plan:
     notes: list[str] = []
     stage = _stage(wish, whole, notes)
     function = stage.function
+    _check_possible(wish, stage)
+    parameters = {**stage.spec.parameters, **wish.settings}
+    resolve_parameters(function, parameters, "--set")
+    spec = stage.spec.model_copy(update={"parameters": parameters, "alternatives": ()})
+    stages = _before(wish, whole, stage)
+    parents = stage.parents or tuple(stages)  # by itself, the stage that stands for given records
+    stages[stage.name] = replace(stage, spec=spec, parents=parents)
+    return Plan(Pipeline(whole.folder, whole.spec, stages), stage.name, tuple(notes))
+
+
+def _check_possible(wish: Wish, stage: Stage) -> None:
+    function = stage.function
     if function.accepts in _NOT_TRIED:
         raise ConfigError(
             f"{function.name} is handed {_NOT_TRIED[function.accepts]}, not images: it cannot be tried on files.",
             remedy="Run it in a pipeline; `trapline demo` does.",
         )
-    parameters = {**stage.spec.parameters, **wish.settings}
-    resolve_parameters(function, parameters, "--set")
-    spec = stage.spec.model_copy(update={"parameters": parameters, "alternatives": ()})
-    stages = _before(wish, whole, stage)
-    if stage.kind == "gather" and not stages:
+    if wish.given and function.accepts == "image":
+        raise ConfigError(f"--records: {function.name} is handed images alone.", remedy="Leave out --records.")
+    if stage.kind == "gather" and not stage.parents and not wish.given:
         raise ConfigError(
             f"{function.name} compiles what other stages found: alone there is nothing.",
             remedy="Leave out --alone, or hand records over with --records.",
         )
-    parents = stage.parents if set(stage.parents) <= set(stages) else tuple(stages)
-    stages[stage.name] = replace(stage, spec=spec, parents=parents)
-    return Plan(Pipeline(whole.folder, whole.spec, stages), stage.name, tuple(notes))
 
 
 def with_model(plan: Plan, ref: ModelRef) -> Plan:
