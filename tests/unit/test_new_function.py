@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 import yaml
 
 from trapline.cli.app import run
-from trapline.cli.new_function import class_name
+from trapline.cli.new_function import class_name, new_function
 from trapline.errors import Permanent
 from trapline.pipeline.load import load_pipeline
 from trapline.template import copy_project, function_kinds, project_files, template_files, template_root
@@ -25,19 +28,29 @@ KINDS = ("detections", "gather", "image", "records")
 SIX = "samples/night/st7/2026-11-20/DCIM/100MEDIA/IMG_0003.JPG"
 
 
+@dataclass(frozen=True)
+class Made:
+    """A new project with a function of each kind, and what was said when each was made."""
+
+    folder: Path
+    said: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new project with a function of each kind."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("new") / "traps"
     copy_project(folder)
+    said = {}
     for kind in KINDS:
-        done = trapline(folder, "new", "function", f"my_{kind}", "--kind", kind)
-        assert done.returncode == 0, done.stderr
-    return folder
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            new_function(folder, f"my_{kind}", kind, as_json=False)
+        said[kind] = out.getvalue()
+    return Made(folder, said)
 
 
-def trapline(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return python(folder, "-m", "trapline.cli", *words)
+@pytest.fixture
+def project(made: Made) -> Path:
+    return made.folder
 
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -90,32 +103,28 @@ def test_each_kind_passes_its_own_test_at_once(project: Path) -> None:
     assert "13 passed" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("kind", "found"),
-    [
-        ("image", "my_image: variance "),
-        ("detections", "length_px  colour"),
-        ("gather", "file my_gather.csv"),
-        ("records", "agreed"),
-    ],
-)
-def test_each_kind_can_be_tried_at_once(project: Path, kind: str, found: str) -> None:
-    done = trapline(project, "try", f"my_{kind}", SIX)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert found in done.stdout
+def test_each_kind_can_be_tried_at_once(project: Path) -> None:
+    found = {
+        "image": "variance ",
+        "detections": "length_px  colour",
+        "gather": "file my_gather.csv",
+        "records": "agreed",
+    }
+    for kind in KINDS:
+        done = python(project, "-m", "trapline.cli", "try", f"my_{kind}", SIX)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert found[kind] in done.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_lines_that_are_printed_fit_into_pipeline_yaml(project: Path, tmp_path: Path, kind: str) -> None:
-    name = f"fits_{kind}"
-    done = trapline(project, "new", "function", name, "--kind", kind)
-    entry = yaml.safe_load(done.stdout.partition("pipeline.yaml")[2].partition("\n")[2])
-    spec = yaml.safe_load((project / "pipeline.yaml").read_text())
+def test_the_lines_that_are_printed_fit_into_pipeline_yaml(made: Made, tmp_path: Path, kind: str) -> None:
+    entry = yaml.safe_load(made.said[kind].partition("pipeline.yaml")[2].partition("\n")[2])
+    spec = yaml.safe_load((made.folder / "pipeline.yaml").read_text())
     spec["stages"] |= entry
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
-    (tmp_path / "functions").symlink_to(project / "functions")
+    (tmp_path / "functions").symlink_to(made.folder / "functions")
     pipeline = load_pipeline(tmp_path)
-    assert name in {stage.spec.function for stage in pipeline.stages.values()}
+    assert f"my_{kind}" in {stage.spec.function for stage in pipeline.stages.values()}
 
 
 @pytest.mark.parametrize(

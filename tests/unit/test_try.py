@@ -436,9 +436,21 @@ def test_a_model_of_the_data_folder_is_tried_by_name_and_version(call: Call, str
     assert "'moth-detector' 3.0.0" in call(*typed, "--model", "moth-detector@3.0.0").err
 
 
-def test_an_onnx_file_without_a_card_is_refused(call: Call, stricter: Path, tmp_path: Path) -> None:
-    shutil.copyfile(stricter / "model.onnx", tmp_path / "bare.onnx")
-    assert "bare.onnx has no card" in call("detect", SIX, "--model", tmp_path / "bare.onnx").err
+def test_a_file_without_a_card_is_tried_by_what_can_be_guessed(call: Call, stricter: Path, tmp_path: Path) -> None:
+    shutil.copyfile(stricter / "model.onnx", tmp_path / "My model.onnx")
+    said = call("detect", SIX, "--model", tmp_path / "My model.onnx", "--json")
+    assert "My model.onnx has no card; one was guessed: detector, head heatmap, 1 label without names." in said.err
+    (record,) = said.lines
+    assert record["produced_by"]["model"]["name"] == "my-model"
+    assert {found["label"] for found in record["known"]["detections"]} == {"class 0"}
+
+
+def test_a_file_without_a_card_that_says_too_little_is_refused_with_what_to_do(call: Call, tmp_path: Path) -> None:
+    shutil.copyfile(ROOT / "functions/classify/model/model.onnx", tmp_path / "bare.onnx")
+    said = call("classify", SIX, "--model", tmp_path / "bare.onnx")
+    assert said.code == 2
+    assert "bare.onnx has no card, and does not say all" in said.err
+    assert "trapline models add" in said.err and "--preset" in said.err
 
 
 # -- files and pictures

@@ -28,7 +28,7 @@ def try_(
         str | None,
         typer.Option(
             "--model",
-            help="Another model: a folder with model.yaml, an ONNX file beside its card, or NAME[@VERSION].",
+            help="Another model: a folder with model.yaml, an ONNX file, or NAME[@VERSION].",
             show_default="that of the function's own folder",
         ),
     ] = None,

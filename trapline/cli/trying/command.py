@@ -137,7 +137,7 @@ def _introduce(shown: Shown, plan: Plan, trial: Trial, models: LocalModels, foun
     ref = trial.pin.model
     by = f" with {ref.name} {ref.version} ({models.where(ref)})" if ref else ""
     shown.say(f"{function.name} {function.version}{by} on {len(found.files)} file{'s' * (len(found.files) != 1)}")
-    for note in plan.notes:
+    for note in (*models.notes, *plan.notes):
         shown.say(note)
     if plan.before and trial.given:
         shown.say(f"It is handed the records in {trial.given}.")

@@ -26,7 +26,7 @@ class Found:
     """A model on this machine."""
 
     ref: ModelRef
-    folder: Path
+    folder: Path  # or the file itself, where it has no card
     kind: str  # detector, classifier, …
 
 
@@ -37,6 +37,7 @@ class LocalModels:
     project: Path
     bucket: Path  # the embedded bucket's folder; it need not be there
     layout: Layout
+    notes: list[str] = field(default_factory=list)  # what a person should know of a model
     _found: dict[str, Found] = field(default_factory=dict)  # by sha256
     _loaded: dict[str, Model] = field(default_factory=dict)
 
@@ -49,7 +50,7 @@ class LocalModels:
         return self._loaded[ref.sha256]
 
     def where(self, ref: ModelRef) -> str:
-        """The folder that a model came from, as a person would name it."""
+        """Where a model came from, as a person would name it."""
         folder = self._found[ref.sha256].folder
         for base in (self.project, Path.cwd()):
             if folder.is_relative_to(base):
@@ -57,7 +58,7 @@ class LocalModels:
         return str(folder)
 
     def chosen(self, named: str) -> Found:
-        """The model that `--model` names: a folder, an ONNX file with its card beside it, or NAME[@VERSION]."""
+        """The model that `--model` names: a folder, an ONNX file, or NAME[@VERSION]."""
         path = Path(named).expanduser()
         if path.suffix == ".onnx" or path.is_file():
             return self._of_file(path)
@@ -94,26 +95,23 @@ class LocalModels:
 
     def _of_file(self, path: Path) -> Found:
         if not path.is_file():
-            raise ConfigError(f"--model: there is no file {path}.", remedy="Name an ONNX file with its card beside it.")
-        card = path.parent / _CARD
-        if not card.is_file():
-            raise ConfigError(
-                f"--model: {path.name} has no card: there is no {card}.",
-                remedy="A card says what the model is fed and how its output reads; see docs/reference/model.md.",
-            )
-        found = self._read(path.parent)
-        file = self._card_file(path.parent)
-        if file != path.name:
-            raise ConfigError(
-                f"--model: {card} is the card of {file}, not of {path.name}.",
-                remedy="Put the file into a folder of its own, with its own card.",
-            )
+            raise ConfigError(f"--model: there is no file {path}.", remedy="Name an ONNX file, or a model's folder.")
+        if self._card_file(path.parent) == path.name:
+            return self._read(path.parent)
+        from trapline.cli.trying.guessing import guessed_model  # noqa: PLC0415
+
+        model, line = guessed_model(path)
+        self.notes.append(line)
+        card = model.card
+        found = Found(ModelRef(name=card.name, version=card.version, sha256=card.sha256), path, card.kind)
+        self._found[card.sha256], self._loaded[card.sha256] = found, model
         return found
 
     def _card_file(self, folder: Path) -> str:
+        """The file that a folder's card is of; empty where there is no card."""
         from trapline.models import read_card  # noqa: PLC0415
 
-        return read_card(folder / _CARD).file
+        return read_card(folder / _CARD).file if (folder / _CARD).is_file() else ""
 
     def _read(self, folder: Path) -> Found:
         from trapline.models import read_card  # noqa: PLC0415
