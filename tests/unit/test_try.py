@@ -507,6 +507,26 @@ def test_a_picture_never_takes_the_place_of_its_image(call: Call, tmp_path: Path
     assert (tmp_path / "a.jpg").read_bytes() == TWO.read_bytes()
 
 
+def test_what_an_earlier_trial_left_is_not_tried(call: Call, tmp_path: Path) -> None:
+    shutil.copyfile(TWO, tmp_path / "two.jpg")
+    for _ in range(2):
+        said = call("writes", ".", "--show", "--json", project=CASE)
+        assert [line["source"]["key"] for line in said.lines] == ["incoming/local/try/two.jpg"]
+    assert "1 left out: made by an earlier trial." in said.err
+
+
+def test_odd_files_are_no_reason_to_fail(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copyfile(TWO, os.fsencode(tmp_path / "in") + b"/bad\xffname.jpg")
+    (tmp_path / "in/dangling.jpg").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "in/pipe.jpg")
+    said = call("detect", "in", "--show")
+    assert said.code == 0
+    assert "2 left out: not a plain file." in said.out
+    assert "2 detections" in said.out and "1 picture in" in said.out
+    assert "is neither a file nor a folder" in call("detect", "in/pipe.jpg").err
+
+
 def test_an_image_that_fails_leaves_no_picture(call: Call, tmp_path: Path) -> None:
     call("detect", CUT, TWO, "--show")
     assert [path.name for path in (tmp_path / "trapline-try").iterdir()] == ["IMG_0025.jpg"]

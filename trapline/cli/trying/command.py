@@ -17,7 +17,7 @@ from trapline.cli.trying.given import read_records
 from trapline.cli.trying.importing import explained
 from trapline.cli.trying.models import Found as Model
 from trapline.cli.trying.models import LocalModels
-from trapline.cli.trying.pictures import Folder
+from trapline.cli.trying.pictures import Folder, made_by_trial
 from trapline.cli.trying.plan import Plan, Wish, make_plan, with_model
 from trapline.cli.trying.running import NotSetUp, Trial, layout_job
 from trapline.cli.trying.showing import Shown
@@ -49,9 +49,10 @@ def try_function(
     """Run one function on local files and print what it finds. Exits with 1 where an image failed."""
     plan = make_plan(Wish(project, wanted, parsed_settings(settings), alone, records is not None))
     layout = plan.pipeline.layout
-    found = find_files(named, layout)
+    kept = out or PICTURES
+    found = find_files(named, layout, lambda path: made_by_trial(path, kept))
     given = read_records(records) if records is not None else None
-    folder = Folder(out or PICTURES, plan.pipeline.spec.images.max_pixels) if show or out else None
+    folder = Folder(kept, plan.pipeline.spec.images.max_pixels) if show or out else None
     if folder is not None:
         folder.expect(found.files)
     root = data or Path(os.environ.get("TRAPLINE_DATA", "trapline-data"))

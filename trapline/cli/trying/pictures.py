@@ -17,6 +17,7 @@ from trapline.images import Image
 from trapline.images.drawing import Colours, Mark, drawn
 
 _OURS = b"drawn by trapline try"  # the comment in the pictures, by which the next run knows them
+_FILES = ".files"  # ends the name of the folder for what a function wrote about an image
 _QUALITY = 88
 _NOTES = 6  # lines of other findings in a picture's corner
 
@@ -51,7 +52,7 @@ class Folder:
 
     def keep(self, result: Result) -> None:
         """Write what belongs to one result. Raises `SurroundingsError` where the folder cannot be written to."""
-        place = self.path if result.file is None else self.path / f"{self._names[result.file.name]}.files"
+        place = self.path if result.file is None else self.path / f"{self._names[result.file.name]}{_FILES}"
         for file in result.files:
             self._write(place / file.name, file.data)
             self.files += 1
@@ -76,15 +77,19 @@ class Folder:
         return stream.getvalue()
 
     def _check(self, path: Path) -> None:
-        if path.resolve() in self._inputs or (path.exists() and not _is_ours(path)):
+        self._check_input(path)
+        if path.exists() and not _is_ours(path):
             raise ConfigError(
                 f"{path} is there already, and was not drawn by `trapline try`.",
                 remedy="Name another folder with --out.",
             )
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _check_input(self, path: Path) -> None:
         if path.resolve() in self._inputs:
             raise ConfigError(f"{path} is one of the images that are tried.", remedy="Name another folder with --out.")
+
+    def _write(self, path: Path, data: bytes) -> None:
+        self._check_input(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -92,6 +97,13 @@ class Folder:
             raise SurroundingsError(
                 f"{path} cannot be written: {error.strerror}.", remedy="Name another folder with --out."
             ) from error
+
+
+def made_by_trial(path: Path, folder: Path) -> bool:
+    """Whether a file in a folder for pictures is what an earlier trial left there."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return False
+    return _is_ours(path) or any(parent.name.endswith(_FILES) for parent in path.parents)
 
 
 def _is_ours(path: Path) -> bool:
