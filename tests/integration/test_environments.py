@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ def test_two_functions_that_can_never_agree_are_both_named_and_nothing_starts(tm
     assert not (tmp_path / "data/buckets").exists()
     (problem,) = json.loads(trapline(made, "functions", "check", "--json", rc=2))["problems"]
     assert problem["function"] in ("older", "newer") and problem["remedy"] in told
+    rows = {row["function"]: row["state"] for row in json.loads(trapline(made, "functions", "list", "--json", rc=0))}
+    assert (rows["older"], rows["newer"], rows["compile"]) == ("lacks libraries", "lacks libraries", "ready")
 
 
 def test_a_library_that_the_engine_lacks_is_told_with_the_command_that_brings_it(tmp_path: Path) -> None:
@@ -318,6 +321,72 @@ def test_a_worker_that_dies_in_its_own_environment_is_replaced(opinions: Path) -
             os.kill(pid, signal.SIGKILL)
         served.upload("st1/n2", {"2.jpg": night(2)})
         assert served.closed("st1/n2")["state"] == "SUCCEEDED"
+
+
+HEAVY = """
+import time
+
+
+class Names:
+    def handle(self, items):
+        for item in items:
+            if item.rel.endswith("hangs.jpg"):
+                time.sleep(600)
+            if item.rel.endswith("large.jpg"):
+                self.held = b"x" * 800_000_000
+                time.sleep(2)
+        return [{"newer": "2.0"} for item in items]
+"""
+
+
+@pytest.mark.slow
+def test_limits_of_time_and_memory_hold_in_an_environment_of_its_own(opinions: Path) -> None:
+    folder = opinions / "functions/newer"
+    (folder / "handler.py").write_text(HEAVY)
+    spec = yaml.safe_load((folder / "function.yaml").read_text())
+    spec |= {"delivery": {"retry": 0, "timeout": "PT4S"}, "resources": {"memory": "500Mi"}}
+    (folder / "function.yaml").write_text(yaml.safe_dump(spec))
+    with serving(opinions) as served:
+        served.upload("st1/n1", {"hangs.jpg": night(1), "large.jpg": night(2), "fine.jpg": night(3)})
+        assert served.closed("st1/n1", seconds=60)["state"] == "PARTIAL"
+        assert served.status("st1/n1")["failures"] == {"out_of_memory": 1, "timeout": 1}
+        assert served.status("st1/n1")["images"]["done"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_environment_that_install_makes_runs_the_function(tmp_path: Path) -> None:
+    made = two_opinions(tmp_path / "traps")
+    library(tmp_path / "engines", "speciesnames", "1.0")
+    wheel = wheel_of(tmp_path / "wheels", "speciesnames", "2.0")
+    env = environment()
+    words = ["functions", "install", "newer", "--pip-args", f"-f {wheel.parent}", "--json", "--project", str(made)]
+    done = subprocess.run([*PROGRAM, *words], env=env, capture_output=True, text=True, timeout=350, check=False)
+    if done.returncode and "No matching distribution" in done.stderr and not os.environ.get("CI"):
+        pytest.skip("pip finds no index from which to install what Trapline needs")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["made"] is True
+    with serving(made) as served:
+        served.upload("st1/n1", {"1.jpg": night(1)})
+        assert served.closed("st1/n1")["state"] == "SUCCEEDED"
+        assert served.json("newer/st1/n1/1.jpg.json")["known"]["newer"] == "2.0"
+
+
+def wheel_of(folder: Path, name: str, version: str) -> Path:
+    """A wheel of a library, as an author would publish it."""
+    library(folder / "tree", name, version)
+    info = f"{name}-{version}.dist-info"
+    tree = folder / "tree"
+    (tree / info / "WHEEL").write_text(
+        "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    files = sorted(str(p.relative_to(tree)) for p in tree.rglob("*") if p.is_file())
+    (tree / info / "RECORD").write_text("".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"]))
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as out:
+        for file in [*files, f"{info}/RECORD"]:
+            out.write(tree / file, file)
+    return path
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def show_functions(project: Path, *, as_json: bool) -> None:
     used = functions_of(pipeline)
     others = {name: spec for name, spec in _all_functions(pipeline).items() if name not in used}
     found = list(problems(pipeline.folder, used))
-    rows = [_row(pipeline, spec, [p for p in found if p.function == spec.name]) for spec in used.values()]
+    rows = [_row(pipeline, spec, [p for p in found if spec.name in (p.function, p.rival)]) for spec in used.values()]
     rows += [_row(pipeline, spec, list(problems(pipeline.folder, {spec.name: spec}))) for spec in others.values()]
     if as_json:
         emit(rows)
@@ -46,9 +46,8 @@ def show_functions(project: Path, *, as_json: bool) -> None:
         table.add_row(row["function"], safe(row["version"]), row["environment"], stages, state)
     out = console()
     out.print(table)
-    for row in rows:
-        for problem in row["problems"]:
-            say(out, f"{problem['message']} {problem['remedy']}")
+    for problem in found:  # what no stage uses troubles nobody
+        say(out, f"{problem.message} {problem.remedy}")
 
 
 def install(project: Path, name: str, pip_args: str, *, again: bool, as_json: bool) -> None:

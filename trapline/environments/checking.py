@@ -31,6 +31,7 @@ class Problem:
     remedy: str
     requirement: str = ""  # as pip takes it
     installed: str = ""  # its version; empty: it is not installed, or that is not the problem
+    rival: str = ""  # another function that it can never agree with
 
 
 def functions_of(pipeline: Pipeline) -> dict[str, FunctionSpec]:
@@ -141,6 +142,7 @@ def _contradiction(function: str, need: Need, rival: str, other: Need) -> Proble
         f"{_who(need)} needs {need}, and {whom} needs {other}: no version meets both.",
         remedy,
         str(need),
+        rival=rival,
     )
 
 

@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,14 @@ class Distribution:
 
     name: str
     version: Version
-    needs: tuple[Requirement, ...]  # its own, whatever their markers say
+    needed: tuple[str, ...]  # as its metadata say it: requirements with their markers
+
+    def needs(self, extras: bool) -> Iterator[Requirement]:
+        """What it needs, whatever the markers say; what is for extras alone only if `extras`."""
+        for text in self.needed:
+            if extras or "extra" not in text or " or " in text:  # most lines, and reading one is slow
+                with suppress(InvalidRequirement):  # nobody can judge that one, pip neither
+                    yield Requirement(text)
 
 
 class Installed:
@@ -110,12 +118,4 @@ def _distribution(name: str, text: str) -> Distribution | None:
         version = Version(fields["Version"][0])
     except (IndexError, InvalidVersion):
         return None
-    return Distribution(name, version, tuple(_readable(fields["Requires-Dist"])))
-
-
-def _readable(texts: Iterable[str]) -> Iterable[Requirement]:
-    for text in texts:
-        try:
-            yield Requirement(text)
-        except InvalidRequirement:
-            continue  # nobody can judge it, pip neither
+    return Distribution(name, version, tuple(fields["Requires-Dist"]))

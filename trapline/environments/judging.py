@@ -63,7 +63,7 @@ def needs(roots: Iterable[Need], installed: Installed) -> Iterator[Need]:
             continue
         opened.add((need.name, extras))
         by = (*need.by, f"{need.requirement.name} {found.version}")
-        waiting += [Need(inner, by, need.where) for inner in found.needs if _holds(inner, extras)]
+        waiting += [Need(inner, by, need.where) for inner in found.needs(bool(extras)) if _holds(inner, extras)]
 
 
 def unmet(roots: Iterable[Need], limits: Sequence[Need], installed: Installed) -> Iterator[Unmet]:

@@ -87,7 +87,7 @@ def _run(words: list[str], folder: Path) -> int:
     """Run to the end, or end it with this process. Returns the exit code."""
     env = {name: value for name, value in os.environ.items() if name not in PYTHON_PATHS}
     try:
-        process = subprocess.Popen(words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        process = subprocess.Popen(words, cwd=folder, env=env, stdout=sys.stderr)  # pip may ask for a password
     except OSError as error:
         raise SurroundingsError(f"{words[0]} cannot be run: {error.strerror}.") from None
     try:

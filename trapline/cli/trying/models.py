@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trapline.errors import ConfigError
-from trapline.keys import Layout, in_force
+from trapline.keys import Layout
 from trapline.pipeline.reading import did_you_mean
 from trapline.records import ModelRef
+from trapline.registry import in_force
 
 if TYPE_CHECKING:
     from trapline.models import Model
