@@ -199,7 +199,9 @@ def test_what_a_function_writes_beside_its_record_is_kept_with_the_pictures(
     call: Call, words: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
     shutil.copyfile(TWO, tmp_path / "two.jpg")
-    assert "file shown.txt, 5 B (--out DIR keeps it)" in call("writes", "two.jpg", project=CASE).out
+    without = call("writes", "two.jpg", project=CASE)
+    assert "file shown.txt, 5 B (--out DIR keeps it)" in without.out
+    assert "  shown: shown.txt\n" in without.out
     said = call("writes", "two.jpg", "--out", "o", project=CASE)
     assert (tmp_path / "o/two.files/shown.txt").read_text() == "shown"
     assert (tmp_path / "o/two.jpg").is_file()

@@ -13,6 +13,7 @@ from trapline.images import Box
 BEST = 3  # classifications of a detection that are shown
 _USUAL = ("id", "box", "label", "confidence", "classifications")
 _HARDLY = 0.005  # a score that reads 0.00
+_FILE = frozenset(("key", "size", "sha256"))  # what `item.write` gives
 _LONGEST = 160  # characters of one finding
 
 
@@ -89,16 +90,18 @@ def told(added: dict[str, Any]) -> list[str]:
     return [f"{safe(str(key))}: {shown(value)}" for key, value in added.items() if key not in ("detections", "image")]
 
 
-def shown(value: Any) -> str:
-    """A value on one line, not too long."""
-    if isinstance(value, dict):
+def shown(value: Any, most: int = _LONGEST) -> str:
+    """A value on one line, of `most` characters."""
+    if isinstance(value, dict) and _FILE.issubset(value):
+        text = str(value["key"]).rpartition("/")[2]  # a file beside the record
+    elif isinstance(value, dict):
         text = ", ".join(f"{key} {_one(part)}" for key, part in value.items())
     elif isinstance(value, list):
         text = ", ".join(map(_one, value)) or "none"
     else:
         text = _one(value)
     text = safe(text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _one(value: Any) -> str:

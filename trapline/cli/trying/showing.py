@@ -18,6 +18,8 @@ from trapline.cli.trying import findings
 from trapline.cli.trying.running import Result
 
 _ROWS = 20  # detections that are listed of one image
+_FILES = 5  # files that are listed of one image
+_CELL = 60  # characters of a detection's own value
 _RETRY = " Then delete the dead letter"  # there is none here
 _EVERY = 10.0  # seconds between two lines of progress where there is no terminal
 _BAR = 20  # columns
@@ -95,8 +97,11 @@ class Shown:
             words.say(self.out, f"  … and {len(found) - _ROWS} more; --json tells them all.", style="dim")
         for line in findings.told(result.added):
             words.say(self.out, f"  {line}")
-        for file in result.files:
+        for file in result.files[:_FILES]:
             words.say(self.out, f"  file {words.safe(file.name)}, {words.size(len(file.data))}{self._where()}")
+
+        if len(result.files) > _FILES:
+            words.say(self.out, f"  … and {len(result.files) - _FILES} more files{self._where()}", style="dim")
 
     def _where(self) -> str:
         return "" if self.kept else " (--out DIR keeps it)"
@@ -150,7 +155,7 @@ def _table(found: list[dict[str, Any]]) -> Iterator[str]:
     rows = [("id", "label", "conf.", "box (px)", "best classes", *others)]
     for one in found:
         row = (str(one.get("id", "")), str(one.get("label", "")), findings.number(one.get("confidence")))
-        kept = (findings.shown(one[key]) if key in one else "" for key in others)
+        kept = (findings.shown(one[key], _CELL) if key in one else "" for key in others)
         rows.append((*row, findings.corners(one), findings.classes(one), *kept))
     columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
     widths = [max(cell_len(words.safe(cell)) for cell in column) for column in columns]
