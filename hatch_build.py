@@ -1,4 +1,4 @@
-"""Puts a project's files (`trapline.template.project_files`) into the wheel under `trapline/_template/`."""
+"""Puts what new projects and functions are made of into the wheel, under `trapline/_template/`."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class TemplateHook(BuildHookInterface):
-    """Adds the files one by one, so that what `trapline init` would copy is what the wheel carries."""
+    """Adds the files one by one, so that what `trapline init` and `new function` copy is what the wheel carries."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Runs before the wheel is written. An editable install reads the source tree instead."""
@@ -17,8 +17,8 @@ class TemplateHook(BuildHookInterface):
         root = Path(self.root)
         sys.path.insert(0, self.root)
         try:
-            from trapline.template import project_files
+            from trapline.template import template_files
         finally:
             sys.path.remove(self.root)
-        for source, _ in project_files(root):
+        for source in template_files(root):
             build_data["force_include"][str(source)] = f"trapline/_template/{source.relative_to(root).as_posix()}"

@@ -1,4 +1,7 @@
-"""A new project's files: where they are and how they are copied. What is in them is not this file's business."""
+"""The files of a new project, and of a new function in it: where they are and how they are copied.
+
+What is in them is not this file's business.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ _PARTS = {
     "local_dev/samples/expected.json": "samples/expected.json",
     "local_dev/project": ".",
 }
+_FUNCTION = "local_dev/new_function"  # a folder for each kind of function
+NAME, CLASS = "new_function", "NewFunction"  # what stands in their files where a function's own names will
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -65,6 +70,49 @@ def project_files(root: Path) -> Iterator[tuple[Path, Path]]:
             name = path.relative_to(top)
             if path.is_file() and not path.is_symlink() and not _left_out(name):
                 yield path, Path(place) / name
+
+
+def function_kinds() -> list[str]:
+    """The kinds of function that can be made."""
+    return sorted(path.parent.name for path in (template_root() / _FUNCTION).glob("*/function.yaml"))
+
+
+def make_function(folder: Path, kind: str, name: str, class_name: str) -> list[Path]:
+    """Make the function `name` in `folder`, which is absent. Returns the files made, relative to it, sorted.
+
+    It appears whole or not at all. Raises `SurroundingsError`.
+    """
+    source = template_root() / _FUNCTION / kind
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder.parent) as scratch:
+            staged = Path(scratch) / name
+            made = [_written(path, staged, name, class_name) for path in _files(source)]
+            staged.replace(folder)
+    except OSError as error:
+        raise SurroundingsError(
+            f"The function cannot be made in {folder}: {error.strerror}.",
+            remedy="Its project's functions/ must be a folder that can be written to.",
+        ) from error
+    return sorted(path.relative_to(staged) for path in made)
+
+
+def template_files(root: Path) -> Iterator[Path]:
+    """Every file under `root` that the wheel carries for new projects and functions."""
+    yield from (source for source, _ in project_files(root))
+    yield from _files(root / _FUNCTION)
+
+
+def _files(top: Path) -> Iterator[Path]:
+    return (path for path in sorted(top.rglob("*")) if path.is_file() and not _left_out(path.relative_to(top)))
+
+
+def _written(source: Path, folder: Path, name: str, class_name: str) -> Path:
+    """Copy one file of a function, with the function's own names in it."""
+    target = folder / source.name.replace(NAME, name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(source.read_text(encoding="utf-8").replace(CLASS, class_name).replace(NAME, name), "utf-8")
+    return target
 
 
 def _left_out(name: Path) -> bool:

@@ -1,7 +1,7 @@
 """In-memory peers of the seams: a clock, a store and an executor for tests without waiting, processes or disks.
 
-For function authors: `run_function` calls one function on local bytes. For whole pipelines: `Simulated` runs the real
-dispatcher and the real runtime in simulated time.
+For function authors: `run_function` calls one function on local bytes and records. For whole pipelines: `Simulated`
+runs the real dispatcher and the real runtime in simulated time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -17,13 +17,15 @@ from typing import Any, TypeVar
 
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.world import World
-from trapline.errors import KeyUnusable, NotFound, SurroundingsError
+from trapline.errors import Failure, KeyUnusable, NotFound, SurroundingsError
 from trapline.events import ObjectEvent
 from trapline.images import Image
 from trapline.pipeline.load import Pipeline, load_function, load_pipeline, resolve_parameters
-from trapline.records import ImageRecord, Outcome, Ticket, load
+from trapline.pipeline.spec import FunctionSpec
+from trapline.records import DeadLetter, FileRef, ImageRecord, Outcome, ProducedBy, RollEntry, Source, Ticket, load
 from trapline.runtime.functions import handler_class
-from trapline.runtime.items import Context, ImageItem
+from trapline.runtime.images import merged
+from trapline.runtime.items import Context, GatherItem, ImageItem, Member, sha256_of
 from trapline.runtime.runtime import Runtime
 from trapline.store.base import Entry, Got, KeyLimits, Level
 from trapline.store.memory import MemoryStore
@@ -220,18 +222,128 @@ class Simulated:
 # -- one function
 
 
+class Answers(list[Any]):
+    """What a function returned, one an item; `files` is what it wrote."""
+
+    def __init__(self, answers: Iterable[Any], files: dict[str, bytes]) -> None:
+        super().__init__(answers)
+        self.files = files  # `<image>/<name>` → bytes; of a gather `<name>` → bytes
+
+
 def run_function(
-    folder: Path, name: str, images: dict[str, bytes], parameters: dict[str, Any] | None = None, model: Any = None
-) -> list[Any]:
-    """Call `functions/<name>` in a project's folder on images (name → bytes); returns what `handle` returned."""
+    folder: Path,
+    name: str,
+    images: Mapping[str, bytes],
+    parameters: dict[str, Any] | None = None,
+    model: Any = None,
+    *,
+    records: Mapping[str, Any] | None = None,
+    station: dict[str, Any] | None = None,
+) -> Answers:
+    """Call `functions/<name>` in a project's folder on images (name → bytes); returns what `handle` returned.
+
+    The images are handed over in one batch, in their order. `parameters` are checked by the function's schema, with
+    its defaults; `model` is what `context.model` is, if not the one in the function's own `model/` folder; `station`
+    is what pipeline.yaml would say about the station. Nothing is caught: what the function raises is raised.
+
+    `records` says what earlier stages know about an image, by its name:
+
+    - for a function that builds on a record: `{"a.jpg": {"detections": [{"id": "d0001", "box": [...]}]}}`;
+    - for one that accepts `records`: a stage's knowledge by the stage's name, None where that stage failed:
+      `{"a.jpg": {"classify-a": {"detections": [...]}, "classify-b": None}}`;
+    - for one that accepts `roll`: the members of the job, whose `images` stay empty. A `Failure` in a record's place
+      is an image that failed.
+
+    What the function writes with `item.write`, or a gather with `item.open`, is in the answer's `files`.
+    """
     spec = load_function(folder, name, name)
     chosen = resolve_parameters(spec, parameters or {}, name)
     handler = handler_class(spec, folder)()
     setup = getattr(handler, "setup", None)
     if setup is not None:
-        setup(Context(function=name, parameters=chosen, recipe="", model=model))
-    items = [ImageItem(rel, rel, "", chosen, {}, data, Image(data), None, []) for rel, data in images.items()]
-    return list(handler.handle(items))
+        given = model if model is not None else _own_model(folder, spec)
+        setup(Context(function=name, parameters=chosen, recipe="", model=given))
+    if spec.accepts == "roll":
+        return _gathered(handler, chosen, records or {}, station or {})
+    items = [_item(rel, data, chosen, records, station or {}, spec) for rel, data in images.items()]
+    answers = list(handler.handle(items))
+    return Answers(answers, {f"{item.rel}/{name}": file.data for item in items for name, file in item.files.items()})
+
+
+def _own_model(folder: Path, spec: FunctionSpec) -> Any:
+    """The model in the function's own folder, where it names one."""
+    place = folder / "functions" / spec.name / "model"
+    if spec.model is None or not (place / "model.yaml").is_file():
+        return None
+    from trapline.models import Model  # noqa: PLC0415 - onnxruntime is loaded for functions with a model alone
+
+    return Model.load(place)
+
+
+def _item(
+    rel: str,
+    data: bytes,
+    parameters: dict[str, Any],
+    records: Mapping[str, Any] | None,
+    station: dict[str, Any],
+    spec: FunctionSpec,
+) -> ImageItem:
+    told = records.get(rel) if records is not None else None
+    joined = dict(told or {}) if spec.accepts == "records" else {}
+    known = _together(joined) if joined else told
+    return ImageItem(
+        rel=rel,
+        key=rel,
+        job="",
+        parameters=parameters,
+        station=station,
+        data=data,
+        image=Image(data, timezone=station.get("timezone")),
+        record=known,
+        detections=list((known or {}).get("detections") or []),
+        records=joined,
+        missing=tuple(stage for stage, record in joined.items() if record is None),
+        place=lambda file: f"files/{rel}/{file}",
+    )
+
+
+def _together(joined: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """What several stages know, detections merged by id; where several say something, the last one's stands."""
+    known: dict[str, Any] = {}
+    for record in joined.values():
+        both, problem = merged(known, record or {})
+        known = both if problem is None else {**known, **(record or {})}
+    return known
+
+
+def _gathered(handler: Any, parameters: dict[str, Any], records: Mapping[str, Any], station: dict[str, Any]) -> Answers:
+    files: dict[str, bytes] = {}
+
+    def publish(name: str, path: Path, content_type: str) -> FileRef:
+        files[name] = path.read_bytes()
+        return FileRef(name=name, key=name, size=len(files[name]), sha256=sha256_of(path), content_type=content_type)
+
+    item = GatherItem(
+        job="st7/night",
+        revision="r1-00000000",
+        final=True,
+        manifest=None,
+        station=station,
+        not_received=(),
+        parameters=parameters,
+        roll=lambda: iter([_member(rel, records[rel]) for rel in sorted(records)]),
+        publish=publish,
+    )
+    return Answers(handler.handle([item]), files)
+
+
+def _member(rel: str, told: Any) -> Member:
+    if isinstance(told, Failure):
+        letter = DeadLetter(stage="detect", job="st7/night", code=told.code, message=told.message, remedy=told.remedy)
+        return Member(RollEntry(rel, "failed", "detect", code=told.code), None, letter)
+    made = ProducedBy(function="given", version="0.0.0")
+    record = ImageRecord(stage="given", source=Source(key=rel), recipe="", produced_by=made, known=told)
+    return Member(RollEntry(rel, "done", "given"), record, None)
 
 
 def read_record(store: MemoryStore, key: str) -> ImageRecord | None:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from trapline import __version__
+from trapline.cli.author_commands import new, try_
 from trapline.cli.interrupt import saying
 from trapline.cli.models_commands import models
 from trapline.cli.options import Bucket, Data, Endpoint, Json, Project
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(models)
+app.add_typer(new)
 
 DemoData = Annotated[
     Path | None, typer.Option("--data", help="The demo's own data folder.", show_default="trapline-demo")
@@ -301,6 +303,9 @@ def explain(
     run_explain(find_place(project, data, bucket, endpoint), key, as_json=json_)
 
 
+app.command("try")(try_)
+
+
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make; it must be absent or empty.")],
@@ -410,6 +415,8 @@ def functions_check(project: Project = Path(), json_: Json = False) -> None:
     from trapline.cli.functions import check
 
     raise typer.Exit(check(project, as_json=json_))
+
+
 @app.command()
 def evaluate(
     model: Annotated[

@@ -1,0 +1,1 @@
+"""Measures each thing that was found on an image."""

@@ -1,0 +1,1 @@
+"""Compiles a job into a table."""

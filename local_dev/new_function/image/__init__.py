@@ -1,0 +1,1 @@
+"""Measures how sharp an image is."""

@@ -1,0 +1,1 @@
+"""Joins what several stages say about an image."""
