@@ -66,7 +66,7 @@ def run(content: bytes, fed: Array, names: Sequence[str] | None = None) -> list[
 def without_notes(content: bytes) -> bytes:
     """The same network without what exporters note about every step in between."""
     model = onnx.load_from_string(content)
-    del model.graph.value_info[:]
+    del model.graph.value_info[:], model.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
@@ -85,7 +85,7 @@ def write(case: Case, folder: Path) -> str:
         arrays |= {f"{kind}_{at}": np.asarray(row, np.float32) for at, row in enumerate(rows)}
     if case.name == FED:
         arrays["fed"] = np.rint(case.fed * 255).astype(np.uint8)
-    np.savez_compressed(own / "case.npz", **arrays)
+    np.savez_compressed(own / "case.npz", allow_pickle=False, **arrays)
     told = {
         "card": case.card,
         "network": _kept(case.content, folder / "networks") if case.name.startswith(WHOLE) else None,

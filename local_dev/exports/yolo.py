@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from local_dev.exports.case import LABELS, SIDE, Array, Case, run, without_notes
 
 CONFIDENCE, IOU, MOST = 0.5, 0.5, 100
-Final = torch.nn.Conv2d | torch.nn.Linear  # a layer whose outputs are scores or boxes
+Final = Any  # a layer of torch whose outputs are scores or boxes
 
 _WIDTH = 0.02  # of the published widths; channels are rounded up to 8
 # Name here, the library's yaml, the card's head, what is changed in the yaml.
@@ -241,7 +241,7 @@ def _yolov5(pictures: Mapping[str, Image.Image]) -> Case:
 
 
 def _boxes(rows: torch.Tensor) -> Array:
-    return rows.detach().cpu().numpy().astype(np.float32)
+    return np.asarray(rows.detach().cpu().numpy(), np.float32)
 
 
 def _card(head: str, nms: dict[str, Any]) -> dict[str, Any]:

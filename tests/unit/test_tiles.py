@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_tiles_cover_the_picture_and_overlap_as_asked(size: tuple[int, int], sca
         assert tile.inner == (x1 > 0, y1 > 0, x2 < size[0], y2 < size[1])
     assert covered.all()
     lefts = sorted({tile.box[0] for tile in cut(*size, Tiles(size=640, overlap=0.2))})
-    assert all(after - before <= 640 * 0.8 + 1 for before, after in zip(lefts, lefts[1:], strict=False))
+    assert all(after - before <= 640 * 0.8 + 1 for before, after in itertools.pairwise(lefts))
 
 
 def test_a_picture_that_fits_into_a_tile_is_one_tile() -> None:

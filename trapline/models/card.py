@@ -265,9 +265,8 @@ def _check_head(card: ModelCard) -> None:
         _refuse("outputs", problem, f"Its roles are {', '.join(head.roles)}; give each its output's name in the file.")
     if card.outputs and not any(set(card.outputs) <= set(form.shapes) for form in head.forms):
         _refuse("outputs", f"{', '.join(card.outputs)} do not belong together", "Name those of one form of the head.")
-    given = card.model_fields_set
-    for field in ("nms", "tiles"):
-        if card.kind != "detector" and field in given and getattr(card, field) is not None:
+    for field, given in (("nms", card.nms != Nms()), ("tiles", card.tiles is not None)):
+        if given and card.kind != "detector":
             _refuse(field, f"for detectors alone, and this is a {card.kind}", f"Remove {field}.")
     if card.dimensions is not None and card.kind != "embedder":
         _refuse("dimensions", f"a {card.kind} has none; its channels are its labels", "Remove dimensions.")

@@ -15,7 +15,7 @@ from trapline.models.onnx_file import OnnxFile, read_onnx, refuse_external
 
 Shape = tuple[int | None, ...]  # none: any
 
-_MANY = 1000  # labels; more are a sign of an axis that counts something else
+_MANY = 100  # labels; more than these, and than twice the card's, are a sign of an axis that counts something else
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 
 
@@ -171,7 +171,7 @@ def _wrong_output(card: ModelCard, role: str, output: str, shape: Shape, wanted:
     wrong = [at for at, pair in enumerate(zip(shape, _expected(wanted, card), strict=False)) if not _same(*pair)]
     if len(shape) == len(wanted) and len(wrong) == 1 and "labels" in wanted[wrong[0]]:
         channels = (shape[wrong[0]] or 0) - _more(wanted[wrong[0]])
-        if channels > 0 and not (others and channels > _MANY):
+        if channels > 0 and not (others and channels > max(_MANY, 2 * len(card.labels))):
             return _labels_error(card, channels, others)
     looks = " or ".join(f"head: {name}" for name in others)
     return ConfigError(
@@ -183,7 +183,7 @@ def _wrong_output(card: ModelCard, role: str, output: str, shape: Shape, wanted:
 
 def _plausible(card: ModelCard, shape: Shape) -> list[str]:
     """The other heads of one output, for the same kind of model, that have this shape with as many labels."""
-    fitting = []
+    fitting: list[str] = []
     for name, head in HEADS.items():
         if name != card.head and head.kind == card.kind and None not in shape[1:]:
             shapes = [next(iter(form.shapes.values())) for form in head.forms if len(form.shapes) == 1]

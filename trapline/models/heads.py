@@ -200,7 +200,7 @@ def softmax(logits: Floats) -> Floats:
 
 def sigmoid(logits: Floats) -> Floats:
     """Shares between 0 and 1, each for itself."""
-    shares: Floats = 0.5 * (1 + np.tanh(logits / 2))
+    shares: Floats = np.asarray((np.tanh(logits / 2) + 1) / 2, np.float32)
     return shares
 
 

@@ -45,7 +45,9 @@ class Fed:
     def to_picture(self, boxes: Boxes) -> NDArray[np.float64]:
         """Corners n x 4 in input pixels, to full pixels of the picture. The inverse of every way of fitting."""
         scale = np.array([self.scale_x, self.scale_y] * 2)
-        return (boxes - np.array([self.left, self.top] * 2)) * scale + np.array([self.x, self.y] * 2)
+        within = (boxes - np.array([self.left, self.top] * 2)) * scale
+        full: NDArray[np.float64] = within + np.array([self.x, self.y] * 2)
+        return full
 
 
 def frame(width: float, height: float, spec: Input, stride: int) -> Frame:

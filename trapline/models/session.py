@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from trapline.errors import ConfigError
 from trapline.images import RGB, Box, Image
 from trapline.models import tiles
-from trapline.models.boxes import Floats
+from trapline.models.boxes import Boxes, Floats
 from trapline.models.card import ModelCard, Tiles, read_card
 from trapline.models.checking import check_hash, check_session, opened, output_names
 from trapline.models.forms import Form
@@ -151,7 +152,7 @@ class Model:
         session = self.session()
         return self._batch or (_TOGETHER if _CUDA in session.get_providers() else 1)
 
-    def _told(self, boxes: Floats, labels: Floats, scores: Floats, image: Image) -> list[Detection]:
+    def _told(self, boxes: Boxes, labels: NDArray[np.intp], scores: Floats, image: Image) -> list[Detection]:
         clipped = np.clip(boxes, 0, [image.width, image.height] * 2)
         return [
             Detection((x1, y1, x2, y2), self._label(int(label)), float(score))

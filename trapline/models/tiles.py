@@ -143,10 +143,12 @@ class _Pool:
         sizes = areas(one)[0], areas(rest)
         smaller, larger = np.minimum(*sizes), np.maximum(*sizes)
         inside = (shared(one, rest)[0] > INSIDE * np.maximum(smaller, 1e-9)) & (smaller >= SMALLEST * larger)
-        same = (overlaps(one, rest)[0] > self._iou) | inside
+        same: NDArray[np.bool_] = (overlaps(one, rest)[0] > self._iou) | inside
         # What the network told apart in one look is two things.
         same &= self.tiles[others] != self.tiles[best]
-        return same & (self.labels[others] == self.labels[best]) if self._per_label else same
+        if self._per_label:
+            same &= self.labels[others] == self.labels[best]
+        return same
 
     def _may_be_one(self, index: int, other: int) -> bool:
         labels = not self._per_label or bool(self.labels[index] == self.labels[other])
