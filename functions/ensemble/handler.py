@@ -117,6 +117,11 @@ def _entry(label: str, score: float) -> dict[str, Any]:
 def _stages(item: Item, settings: Settings) -> tuple[str, ...]:
     """The classifiers, in the order in which they are read."""
     read = tuple(item.records)
+    if not read:
+        raise Permanent(
+            "ensemble is handed the records of one stage alone.",
+            remedy="Name the prefixes of two classifiers or more: `from: [first/, second/]`.",
+        )
     for stage in (*settings.stages, *settings.weights):
         if stage not in read:
             raise Permanent(

@@ -1,4 +1,4 @@
-"""`python -m functions.train`: make the scenes, train both models, measure them, write them with their cards."""
+"""`python -m functions.train`: make the scenes, train, derive the embedder, measure, write models with their cards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from functions.train import evaluate, export, fit
+from functions.train import embedder, evaluate, export, fit
 from functions.train.data import pictures
 from trapline.images import Image
 from trapline.models import Model
@@ -37,6 +37,7 @@ def finish(detector: export.Exported, classifier: export.Exported, made: str, se
     export.write(out / evaluate.DETECTOR, *detector)
     export.write(out / evaluate.CLASSIFIER, *classifier)
     _say(f"{detector[0]['quality']}\n{classifier[0]['quality']}")
+    _say(f"{embedder.make(out, seed, papers)['quality']}")
 
 
 def threshold(detector: Model, seed: int) -> float:
@@ -52,7 +53,9 @@ def _say(line: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m functions.train", description=__doc__)
-    parser.add_argument("--out", type=Path, default=evaluate.FUNCTIONS, help="gets detect/model and classify/model")
+    parser.add_argument(
+        "--out", type=Path, default=evaluate.FUNCTIONS, help="gets detect/model, classify/model and embed/model"
+    )
     parser.add_argument("--seed", type=int, default=evaluate.SEED, help="of scenes, weights and order (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a minute's training, to see that everything works")
     return parser.parse_args()

@@ -63,7 +63,7 @@ def _run(name: str, folder: Path, *, made_only: bool) -> None:
 
 
 def _telling(place: Place) -> tuple[str, dict[str, Any]]:
-    """A picture with few insects, but more than one: what the results say of it, without what is there in every pipeline."""
+    """A picture with few insects, and what the results say of it beyond what they say in every pipeline."""
     store = place.store()
     summary = jobs.summary_of(store, place.layout, JOB)
     file = next((file for file in summary.files if file.name == "results.jsonl"), None) if summary else None

@@ -114,6 +114,12 @@ def test_a_classifier_that_passed_a_detection_over_is_named_there() -> None:
     assert three == {"id": "d0003", "missing": ["sharp", "wide"]}
 
 
+def test_a_stage_that_reads_one_prefix_alone_is_told_what_to_do() -> None:
+    failure = answer({})
+    assert isinstance(failure, Failure)
+    assert "`from: [first/, second/]`" in failure.remedy
+
+
 def test_a_detection_that_only_one_of_them_knows_is_kept() -> None:
     result = joined({"sharp": known(d0001={"a": 0.9}), "wide": known(d0001={"a": 0.8}, x1={"b": 0.4})})
     assert [(row["id"], row.get("missing")) for row in result["detections"]] == [("d0001", None), ("x1", ["sharp"])]
