@@ -57,7 +57,7 @@ def _pin(stage: Stage, choices: dict[str, StageChoice] | None, pins: dict[str, P
     given = {**own, **(choice.parameters if choice else {})}
     parameters = resolve_parameters(function, given, f"stages.{stage.name}.parameters")
     model = models[(function.model.name, function.model.version)] if function.model else None
-    when = stage.spec.when.model_dump(mode="json") if stage.spec.when else None
+    when = stage.spec.when.model_dump(mode="json", exclude_none=True) if stage.spec.when else None
     enabled = choices is None or stage.spec.type is None or choice is not None
     parts: list[Any] = [name, function.version, model.sha256 if model else None, parameters, when, enabled]
     return Pin(

@@ -271,9 +271,9 @@ def _agrees(record: ImageRecord, recipe: str, held: Bytes) -> bool:
 def matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:
     """Whether a stage that chooses by `when` looks at a detection."""
     labels = when.get("label") or ()
-    return (not labels or detection.get("label") in labels) and float(detection.get("confidence", 1.0)) >= when.get(
-        "confidence", 0.0
-    )
+    confidence, below = float(detection.get("confidence", 1.0)), when.get("below")
+    sure = confidence >= when.get("confidence", 0.0) and (below is None or confidence < below)
+    return sure and (not labels or detection.get("label") in labels)
 
 
 def _answers(handler: Handler, items: list[Any]) -> list[Any]:
