@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +11,25 @@ import numpy as np
 import onnxruntime as ort
 
 from trapline.errors import ConfigError
-from trapline.images import RGB, Image, Pixels
-from trapline.models.card import ModelCard, read_card, sha256_of
-from trapline.models.heads import Detection, Floats, peaks, softmax
-from trapline.models.inputs import sized, tensor
+from trapline.images import RGB, Box, Image
+from trapline.models import tiles
+from trapline.models.boxes import Floats
+from trapline.models.card import ModelCard, Tiles, read_card
+from trapline.models.checking import check_hash, check_session, opened, output_names
+from trapline.models.forms import Form
+from trapline.models.heads import DETECTORS, Ask, Detection, Outputs, Peaks, sigmoid, softmax, unit_length
+from trapline.models.inputs import Fed, crops, sized, sized_part, tensor
 
 THREADS = "TRAPLINE_MODEL_THREADS"  # environment: threads within one run of a model; 1 unless set
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _CROPS = 64  # crops classified in one run
+_TOGETHER = 8  # pictures or tiles in one run on a GPU
 
 
 def check_model(card: ModelCard, model_bytes: bytes) -> None:
     """Refuse a file that is not what its card says: its hash, its input, its outputs against the labels."""
-    _check_hash(card, model_bytes)
-    _check_shape(card, _session(card, model_bytes, 1))
+    check_hash(card, model_bytes)
+    check_session(card, _session(card, model_bytes, 1))
 
 
 class Model:
@@ -34,10 +40,12 @@ class Model:
 
     def __init__(self, card: ModelCard, model_bytes: bytes, *, threads: int | None = None) -> None:
         self.card = card
-        _check_hash(card, model_bytes)
+        check_hash(card, model_bytes)
         self._bytes = model_bytes
         self._threads = threads
         self._session: ort.InferenceSession | None = None
+        self._names: dict[str, str] = {}  # role to the output's name in the file
+        self._batch: int | None = None  # how many pictures the file takes at once; none: any number
 
     @classmethod
     def load(cls, folder: Path, *, threads: int | None = None) -> Model:
@@ -57,67 +65,139 @@ class Model:
         """The ONNX session, checked against the card. On the GPU where onnxruntime offers one."""
         if self._session is None:
             session = _session(self.card, self._bytes, self._threads or _threads())
-            _check_shape(self.card, session)
+            form: Form = check_session(self.card, session)
+            self._names = output_names(self.card, form, [out.name for out in session.get_outputs()])
+            first = session.get_inputs()[0].shape[0]
+            self._batch = first if isinstance(first, int) and first > 0 else None
             self._session = session
         return self._session
 
     def detect(self, images: Sequence[Image], *, threshold: float | None = None) -> list[list[Detection]]:
-        """What is on each image, best first. `threshold` replaces the card's. Raises what a bad image raises."""
+        """What is on each image, best first: in tiles where the card says so, else each image whole.
+
+        `threshold` replaces the card's. Raises what a bad image raises.
+        """
         least = self.card.threshold if threshold is None else threshold
-        inputs = [sized(image, self.card.input, self.card.stride) for image in images]
-        found: list[list[Detection]] = [[] for _ in images]
-        for group in self._groups(inputs):
-            maps = self._run([inputs[index].array for index in group])
-            for place, index in enumerate(group):
-                found[index] = self._read([part[place] for part in maps], images[index], inputs[index], least)
-        return found
+        if self.card.tiles is not None:
+            return [self._detect_tiled(image, self.card.tiles, least) for image in images]
+        found = self._look([sized(image, self.card.input, self.card.stride) for image in images], least)
+        return [self._told(one.boxes, one.labels, one.scores, image) for one, image in zip(found, images, strict=True)]
+
+    def crops(self, image: Image, boxes: Sequence[Box]) -> list[RGB]:
+        """The boxes, in full pixels, cut out and fitted as the card's input says, ready for `classify` and `embed`.
+
+        `crop`: a square with `margin` around each; `stretch`: the box itself, stretched; `letterbox`: the box, padded.
+        """
+        return crops(image, boxes, self.card.input)
 
     def classify(self, arrays: Sequence[RGB], *, top_k: int | None = None) -> list[list[tuple[str, float]]]:
-        """Per crop of the card's input size: labels and shares, best first, the `top_k` best where given."""
-        rows: list[list[tuple[str, float]]] = []
-        for start in range(0, len(arrays), _CROPS):
-            (scores, *_) = self._run(arrays[start : start + _CROPS])
-            shares = softmax(scores) if self.card.head == "logits" else scores
-            rows += [self._ranked(row)[:top_k] for row in shares.reshape(len(scores), -1)]
-        return rows
+        """Per crop of the card's input size: labels and shares, best first, the `top_k` best where given.
 
-    def _groups(self, inputs: Sequence[Pixels]) -> list[list[int]]:
+        The shares sum to 1, but with the head `sigmoid` each stands for itself.
+        """
+        return [self._ranked(row)[:top_k] for row in self._rows(arrays)]
+
+    def embed(self, arrays: Sequence[RGB]) -> Floats:
+        """Per crop of the card's input size a vector of length 1: n x dimensions, float32."""
+        rows = self._rows(arrays)
+        if not rows:
+            return np.empty((0, self.card.dimensions or 0), np.float32)
+        return unit_length(rows)
+
+    # -- detectors
+
+    def _detect_tiled(self, image: Image, plan: Tiles, least: float) -> list[Detection]:
+        # Decoded once, at the finest scale; beside it there is never more than one run's worth of tiles.
+        longer = max(image.width, image.height)
+        source = image.pixels(max_side=min(longer, math.ceil(longer * max(plan.scales))))
+        spec, stride, nms = self.card.input, self.card.stride, self.card.nms
+        parts = []
+        cut = tiles.cut(image.width, image.height, plan)
+        together = self._together()
+        for start in range(0, len(cut), together):
+            group = cut[start : start + together]
+            fed = [sized_part(source, tile.box, spec, stride) for tile in group]
+            for tile, one in zip(group, self._look(fed, least), strict=True):
+                low, high = np.array(tile.box[:2] * 2), np.array(tile.box[2:] * 2)
+                parts.append(tiles.Found(tile, np.clip(one.boxes, low, high), one.labels, one.scores))
+        joined = tiles.join(parts, iou=nms.iou, per_label=nms.per_label, most=nms.most)
+        return self._told(joined.boxes, joined.labels, joined.scores, image)
+
+    def _look(self, inputs: Sequence[Fed], least: float) -> list[Peaks]:
+        """What is in each input, in full pixels of its picture."""
+        found: list[Peaks | None] = [None] * len(inputs)
+        for group in self._groups(inputs):
+            outputs = self._run([inputs[index].array for index in group])
+            height, width = inputs[group[0]].array.shape[:2]
+            for index, one in zip(
+                group, DETECTORS[self.card.head](outputs, self._ask(width, height, least)), strict=True
+            ):
+                found[index] = Peaks(inputs[index].to_picture(one.boxes), one.labels, one.scores)
+        return [one for one in found if one is not None]
+
+    def _ask(self, width: int, height: int, least: float) -> Ask:
+        card, nms = self.card, self.card.nms
+        return Ask(least, width, height, len(card.labels), card.iou, nms.per_label, nms.most)
+
+    def _groups(self, inputs: Sequence[Fed]) -> list[list[int]]:
         """Which inputs run together: those of one size, and on a CPU each alone, which its caches reward."""
-        most = 8 if _CUDA in self.session().get_providers() else 1
+        most = self._together()
         by_size: dict[tuple[int, ...], list[int]] = {}
         for index, source in enumerate(inputs):
             by_size.setdefault(source.array.shape, []).append(index)
         return [same[start : start + most] for same in by_size.values() for start in range(0, len(same), most)]
 
-    def _run(self, arrays: Sequence[RGB]) -> list[Floats]:
-        names = ["heatmap", "size", "offset"] if self.card.head == "heatmap" else None
-        outputs = self.session().run(names, {self.card.input.name: tensor(arrays, self.card.input)})
-        return [np.asarray(output, np.float32) for output in outputs]
+    def _together(self) -> int:
+        session = self.session()
+        return self._batch or (_TOGETHER if _CUDA in session.get_providers() else 1)
 
-    def _read(self, maps: Sequence[Floats], image: Image, source: Pixels, least: float) -> list[Detection]:
-        heat, size, offset = maps
-        cell = (source.array.shape[1] / heat.shape[2], source.array.shape[0] / heat.shape[1])
-        found = peaks(heat, size, offset, least, cell)
-        boxes = found.boxes * np.array([source.scale_x, source.scale_y] * 2)
-        boxes = np.clip(boxes, 0, [image.width, image.height] * 2)
+    def _told(self, boxes: Floats, labels: Floats, scores: Floats, image: Image) -> list[Detection]:
+        clipped = np.clip(boxes, 0, [image.width, image.height] * 2)
         return [
-            Detection((x1, y1, x2, y2), self.card.labels[label], float(score))
-            for (x1, y1, x2, y2), label, score in zip(boxes.tolist(), found.labels, found.scores, strict=True)
+            Detection((x1, y1, x2, y2), self._label(int(label)), float(score))
+            for (x1, y1, x2, y2), label, score in zip(clipped.tolist(), labels, scores, strict=True)
             if x2 > x1 and y2 > y1
         ]
 
+    def _label(self, channel: int) -> str:
+        if channel >= len(self.card.labels):
+            raise ConfigError(
+                f"Model {self.card.name} {self.card.version}: labels: the network told of channel {channel}, counted "
+                f"from 0; the card has {len(self.card.labels)} labels.",
+                remedy="Give one label per channel, in the channels' order.",
+            )
+        return self.card.labels[channel]
+
+    # -- classifiers and embedders
+
+    def _rows(self, arrays: Sequence[RGB]) -> list[Floats]:
+        """One row of shares, or of numbers, per crop."""
+        self.session()
+        rows: list[Floats] = []
+        most = self._batch or _CROPS
+        for start in range(0, len(arrays), most):
+            (scores,) = self._run(arrays[start : start + most]).values()
+            if self.card.head == "logits":
+                scores = softmax(scores)
+            elif self.card.head == "sigmoid":
+                scores = sigmoid(scores)
+            rows += list(scores.reshape(len(scores), -1))
+        return rows
+
     def _ranked(self, shares: Floats) -> list[tuple[str, float]]:
+        self._label(len(shares) - 1)
         return [(self.card.labels[index], float(shares[index])) for index in np.argsort(-shares, kind="stable")]
 
-
-def _check_hash(card: ModelCard, model_bytes: bytes) -> None:
-    found = sha256_of(model_bytes)
-    if found != card.sha256:
-        raise ConfigError(
-            f"Model {card.name} {card.version}: {card.file} has sha256 {found[:12]}…, "
-            f"its card says {card.sha256[:12]}….",
-            remedy="Copy the file again; if it was meant to change, give the card a new version and this sha256.",
-        )
+    def _run(self, arrays: Sequence[RGB]) -> Outputs:
+        session = self.session()
+        # A file made for a fixed number of pictures gets as many; what comes of the repeated last one is dropped.
+        missing = 0 if self._batch is None else self._batch - len(arrays)
+        fed = tensor([*arrays, *[arrays[-1]] * missing], self.card.input)
+        outputs = session.run(list(self._names.values()), {self.card.input.name: fed})
+        return {
+            role: np.asarray(output, np.float32)[: len(arrays)]
+            for role, output in zip(self._names, outputs, strict=True)
+        }
 
 
 def _threads() -> int:
@@ -136,36 +216,4 @@ def _session(card: ModelCard, model_bytes: bytes, threads: int) -> ort.Inference
     # Workers run one per core: a thread that spins while it waits takes its neighbour's core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [name for name in (_CUDA, _CPU) if name in ort.get_available_providers()]
-    try:
-        return ort.InferenceSession(model_bytes, options, providers=providers)
-    except Exception as error:  # onnxruntime's own exceptions share no base that it promises
-        raise ConfigError(
-            f"Model {card.name} {card.version}: {card.file} cannot be loaded ({' '.join(str(error).split())[:160]}).",
-            remedy="Export it as one ONNX file, weights inside.",
-        ) from error
-
-
-def _check_shape(card: ModelCard, session: ort.InferenceSession) -> None:
-    name = f"Model {card.name} {card.version}"
-    inputs = [put.name for put in session.get_inputs()]
-    if inputs != [card.input.name]:
-        raise ConfigError(
-            f"{name}: the file's input is {', '.join(inputs)}, its card says {card.input.name}.",
-            remedy="Correct input.name on the card; exactly one input is supported.",
-        )
-    outputs = {out.name: out.shape for out in session.get_outputs()}
-    wanted = ["heatmap", "size", "offset"] if card.head == "heatmap" else []
-    if missing := [want for want in wanted if want not in outputs]:
-        raise ConfigError(
-            f"{name}: the file has the outputs {', '.join(outputs)}; {', '.join(missing)} is missing.",
-            remedy="Name the outputs heatmap, size and offset when exporting.",
-        )
-    _check_labels(card, name, outputs["heatmap"][1] if wanted else next(iter(outputs.values()))[-1])
-
-
-def _check_labels(card: ModelCard, name: str, channels: object) -> None:
-    if isinstance(channels, int) and channels != len(card.labels):
-        raise ConfigError(
-            f"{name}: the card has {len(card.labels)} labels, the file's output has {channels} channels.",
-            remedy="Give one label per channel, in the channels' order.",
-        )
+    return opened(model_bytes, options, providers, name=f"Model {card.name} {card.version}", file=card.file)
