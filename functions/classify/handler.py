@@ -47,9 +47,7 @@ class Classify:
         return {"detections": [{"id": detection["id"], "classifications": _row(best)} for detection, best in rows]}
 
     def _crops(self, item: Item) -> list[RGB]:
-        spec = self.model.card.input
-        size = spec.width or 0  # a classifier's card has one
-        return item.image.crops([tuple(found["box"]) for found in item.detections], size, margin=spec.margin)
+        return self.model.crops(item.image, [tuple(found["box"]) for found in item.detections])
 
 
 def _row(ranked: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:

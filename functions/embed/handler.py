@@ -60,13 +60,12 @@ class Embed:
         if whole:
             boxes.append((0.0, 0.0, float(item.image.width), float(item.image.height)))
         dtype = item.parameters.get("dtype", "float32")
-        normalise = bool(item.parameters.get("normalise", True))
         card = self.model.card
         told: dict[str, Any] = {
             "model": {"name": card.name, "version": card.version, "sha256": card.sha256},
             "dimensions": card.dimensions,
             "dtype": dtype,
-            "normalised": normalise,
+            "normalised": True,  # a model's vectors have the length 1
             "rows": len(boxes),
             "detections": [ident for ident, _ in found],
         }
@@ -74,7 +73,7 @@ class Embed:
             told["whole_image"] = len(found)
         if boxes:
             vectors = self._vectors(item.image, boxes)
-            told["file"] = item.write(FILE, npy(_as(dtype, _unit(vectors) if normalise else vectors)))
+            told["file"] = item.write(FILE, npy(vectors.astype(dtype)))
         return told
 
     def _vectors(self, image: Image, boxes: Sequence[Box]) -> NDArray[np.float32]:
@@ -105,22 +104,3 @@ def _embedder(model: Model | None) -> Model:
         code="model_unusable",
         remedy="Name one under `model` of the stage, such as moth-embedder.",
     )
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each vector at the length 1; one of zeros stays."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-    return scaled
-
-
-def _as(dtype: str, vectors: NDArray[np.float32]) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        made = vectors.astype(dtype)
-    if not np.isfinite(made).all():
-        raise Permanent(
-            f"The vectors hold numbers up to {np.abs(vectors).max():.0f}, more than {dtype} can.",
-            code="function_output",
-            remedy="Set the parameter `normalise: true`, or `dtype: float32`.",
-        )
-    return made

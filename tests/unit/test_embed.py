@@ -22,6 +22,7 @@ from tests.functions_items import FUNCTIONS, Item, detection, parameters
 from trapline.errors import Failure, Permanent
 from trapline.images import Image
 from trapline.models import Model, ModelCard
+from trapline.models.inputs import tensor
 
 
 def card(content: bytes, **fields: Any) -> ModelCard:
@@ -118,12 +119,9 @@ def test_the_whole_picture_has_a_row_of_its_own_behind_the_detections() -> None:
     assert rows(item).shape == (1, 3)
 
 
-def test_vectors_have_the_length_one_unless_that_is_not_wanted() -> None:
-    _, item = embedded(picture(), RED, model=mean_colour(7), normalise=True)
+def test_vectors_have_the_length_one() -> None:
+    _, item = embedded(picture(), RED, model=mean_colour(7))
     assert np.linalg.norm(rows(item)[0]) == pytest.approx(1)
-    told, item = embedded(picture(), RED, model=mean_colour(7), normalise=False)
-    assert told["normalised"] is False
-    assert rows(item)[0] == pytest.approx([7, 0, 0], abs=0.05)
 
 
 def test_a_vector_of_zeros_stays_one() -> None:
@@ -147,12 +145,6 @@ def test_a_thousand_detections_are_a_thousand_rows_each_as_alone() -> None:
     for n in (0, 500, 999):
         _, alone = embedded(picture(), many[n])
         assert rows(alone)[0] == pytest.approx(rows(item)[n], abs=1e-5)
-
-
-def test_what_float16_cannot_hold_is_refused_with_the_way_out() -> None:
-    failure = refused(picture(), RED, model=mean_colour(1e6), dtype="float16", normalise=False)
-    assert "more than float16 can" in failure.message
-    assert "normalise: true" in failure.remedy
 
 
 def test_a_model_whose_vectors_are_no_numbers_is_unusable() -> None:
@@ -196,10 +188,12 @@ def test_the_carried_embedder_is_the_classifier_without_its_last_layer() -> None
         for name in graph.node[-1].input[1:]
     )
     crops = [np.full((48, 48, 3), shade, np.uint8) for shade in range(0, 250, 50)]
-    logits = carried().embed(crops) @ weights.T + bias
+    vectors = carried().session().run(None, {"pixels": tensor(crops, carried().card.input)})[0]  # not yet of length 1
+    logits = vectors @ weights.T + bias
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for row, named in zip(shares, classifier.classify(crops), strict=True):
         assert dict(named) == pytest.approx(dict(zip(classifier.card.labels, row, strict=True)), abs=1e-5)
+    assert carried().embed(crops) == pytest.approx(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), abs=1e-5)
     assert (dimensions, carried().card.dimensions) == (144, 144)
     assert hashlib.sha256(trunk).hexdigest() == carried().card.sha256
 
