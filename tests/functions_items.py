@@ -32,10 +32,6 @@ class Item:
     records: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
 
-    @property
-    def missing(self) -> tuple[str, ...]:
-        return tuple(stage for stage, record in self.records.items() if record is None)
-
     def write(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> dict[str, Any]:
         assert name not in self.files
         self.files[name] = data

@@ -22,7 +22,6 @@ class Item(Protocol):
     """What the stages that are read know of one image."""
 
     records: dict[str, dict[str, Any] | None]  # by stage; None: it failed
-    missing: tuple[str, ...]  # the stages that failed
     detections: list[dict[str, Any]]  # of all of them, each once
     parameters: dict[str, Any]
 
@@ -85,7 +84,7 @@ def _joined(item: Item, settings: Settings) -> dict[str, Any]:
         )
     said = {stage: _said(stage, record) for stage, record in records.items() if record is not None}
     rows = [_row(_ident(detection, n), stages, said, settings) for n, detection in enumerate(item.detections, start=1)]
-    told = {"method": settings.method, "stages": list(stages), "missing": missing}
+    told: dict[str, Any] = {"method": settings.method, "stages": list(stages), "missing": missing}
     if settings.weights:
         told["weights"] = {stage: settings.weights[stage] for stage in stages}
     return {"ensemble": told, **({"detections": rows} if rows else {})}

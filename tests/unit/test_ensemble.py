@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,19 +31,19 @@ def known(**said: dict[str, float] | None) -> dict[str, Any]:
     return {"image": {"width": 10, "height": 10}, "detections": rows}
 
 
-def answer(records: dict[str, dict[str, Any] | None], **given: Any) -> dict[str, Any] | Failure:
+def answer(records: Mapping[str, dict[str, Any] | None], **given: Any) -> dict[str, Any] | Failure:
     union: dict[str, dict[str, Any]] = {}
     for record in records.values():
         for row in (record or {}).get("detections", []):
             union[str(row.get("id"))] = union.get(str(row.get("id")), {}) | row
-    item = Item(NO_IMAGE, list(union.values()), parameters("ensemble", **given), records)
+    item = Item(NO_IMAGE, list(union.values()), parameters("ensemble", **given), dict(records))
     function = Ensemble()
     function.setup(SimpleNamespace(parameters=item.parameters))
     (result,) = function.handle([item])
     return result
 
 
-def joined(records: dict[str, dict[str, Any] | None], **given: Any) -> dict[str, Any]:
+def joined(records: Mapping[str, dict[str, Any] | None], **given: Any) -> dict[str, Any]:
     result = answer(records, **given)
     assert isinstance(result, dict), result
     json.dumps(result)
@@ -126,7 +127,7 @@ def test_a_detection_that_only_one_of_them_knows_is_kept() -> None:
 
 
 def test_an_image_without_detections_says_who_looked_and_nothing_else() -> None:
-    empty = {"detections": []}
+    empty: dict[str, Any] = {"detections": []}
     assert joined({"sharp": empty, "wide": None}) == {
         "ensemble": {"method": "mean", "stages": ["sharp", "wide"], "missing": ["wide"]}
     }
