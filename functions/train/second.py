@@ -12,13 +12,13 @@ from trapline.models import Model
 
 NAME, WIDTHS = "moth-classifier-small", (12, 20, 32, 48)
 SEED, PICTURES, EPOCHS = 11, 120, 8
-EXAMPLE = evaluate.FUNCTIONS.parent / "local_dev" / "examples" / "ensemble" / "models" / NAME
+OUT = evaluate.FUNCTIONS.parent / "models" / NAME  # where a project carries a model that no function names
 
 
 def main() -> None:
     """Train it, measure it as the first one is measured, write it with its card."""
     parser = argparse.ArgumentParser(prog="python -m functions.train.second", description=__doc__)
-    parser.add_argument("--out", type=Path, default=EXAMPLE, help="gets model.onnx and model.yaml")
+    parser.add_argument("--out", type=Path, default=OUT, help="gets model.onnx and model.yaml")
     parser.add_argument("--seed", type=int, default=SEED, help="of scenes, weights and order (default %(default)s)")
     options = parser.parse_args()
     season = pictures(options.seed, PICTURES, os.cpu_count() or 1)
