@@ -63,7 +63,9 @@ def _run(name: str, folder: Path, *, made_only: bool) -> None:
     run_demo(folder, place.data, 0)
     rel, line = _telling(place)
     print(f"\nWhat the results say of {rel}, shortened:")
-    print(yaml.safe_dump(_short(line), sort_keys=False, allow_unicode=True, width=110).rstrip())
+    print(
+        yaml.safe_dump(_short(line), sort_keys=False, default_flow_style=None, allow_unicode=True, width=110).rstrip()
+    )
     print(f"\nRead on in {folder / 'README.md'}; `cd {folder}` first, and the commands there work.")
 
 
