@@ -54,6 +54,7 @@ class Layout:
     status: str = "status/"
     failed: str = "failed/"
     logs: str = "logs/"
+    files: str = "files/"
     quarantine: str = "quarantine/"
     models: str = "models/"
     control: str = "control/"
@@ -102,6 +103,10 @@ class Layout:
 
     def record(self, stage: str, rel: str) -> str:
         return f"{self.root}{self.records[stage]}{rel}{_RECORD}"
+
+    def file(self, stage: str, rel: str, made: str, name: str) -> str:
+        """A file that a record refers to. `made` tells what it was made of and with: another making, another key."""
+        return f"{self.root}{self.files}{stage}/{rel}/{short_hash(made, 8)}/{name}"
 
     def dead_letter(self, stage: str, rel: str) -> str:
         return f"{self.root}{self.failed}{stage}/{rel}{_RECORD}"
@@ -223,8 +228,8 @@ class Layout:
         return Meaning("own" if self._ours(path) else "foreign")
 
     def _ours(self, path: str) -> bool:
-        ours = (self.results, self.receipts, self.status, self.logs, self.quarantine, self.models, self.control)
-        return path.startswith(ours)
+        ours = (self.results, self.receipts, self.status, self.logs, self.files, self.quarantine, self.models)
+        return path.startswith((*ours, self.control))
 
     # -- limits
 
@@ -302,6 +307,12 @@ def _path(url: str) -> str:
         return urlsplit(url).path if "://" in url else url
     except ValueError:  # such as half an IPv6 address: `fetch` refuses it by its code
         return ""
+
+
+def in_force(current: bytes) -> str:
+    """The version that a model's `current` names: its first line. Below it are those that were in force before."""
+    lines = current.decode("utf-8-sig", "replace").split()
+    return lines[0] if lines else ""
 
 
 def short_hash(text: str, digits: int) -> str:

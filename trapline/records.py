@@ -109,6 +109,16 @@ class Usage(Frozen):
     bytes_out: int = 0
 
 
+class FileRef(Frozen):
+    """One file of a revision, or one beside a record."""
+
+    name: str
+    key: str
+    size: int
+    sha256: str
+    content_type: str = "application/octet-stream"
+
+
 class StageNote(Frozen):
     """One stage's part in a cumulative record."""
 
@@ -118,6 +128,7 @@ class StageNote(Frozen):
     at: datetime | None = None  # when it was committed
     usage: Usage = Usage()
     produced_by: ProducedBy
+    files: tuple[FileRef, ...] | None = None  # what the function wrote beside the record
 
 
 class ImageRecord(Record):
@@ -134,6 +145,7 @@ class ImageRecord(Record):
     usage: Usage = Usage()
     produced_by: ProducedBy
     stages: dict[str, StageNote] = {}  # every stage so far, this one included
+    missing: tuple[str, ...] | None = None  # stages that failed, and that a join went on without
     known: dict[str, Any] = {}  # what the functions returned: `image`, `detections`, …
 
 
@@ -145,6 +157,7 @@ class DeadLetter(Record):
     job: str
     source: Source = Source()
     recipe: str = ""
+    missing: tuple[str, ...] | None = None  # stages that failed before, and that a join went on without
     code: str
     message: str
     remedy: str = ""
@@ -235,16 +248,6 @@ class Pin(Frozen):
     parameters: dict[str, Any] = {}
     when: dict[str, Any] | None = None
     enabled: bool = True  # False: the manifest left the stage's type out
-
-
-class FileRef(Frozen):
-    """One file of a revision."""
-
-    name: str
-    key: str
-    size: int
-    sha256: str
-    content_type: str = "application/octet-stream"
 
 
 class LastFinal(Frozen):
@@ -409,6 +412,7 @@ class Item(Frozen):
     received: Received = Received()
     url: str = ""  # for `fetch`
     sha256: str = ""  # known already: a record of a parent stage must agree
+    missing: tuple[str, ...] = ()  # stages that failed, and that a join goes on without
 
 
 class Ticket(Frozen):
@@ -461,6 +465,7 @@ class RollEntry(NamedTuple):
     id: str = ""  # the manifest's id
     event_id: str = ""
     letter: str = ""  # the key of its dead letter, where the store refuses the usual one
+    missing: str = ""  # stages that a join went on without, comma between them
 
     def line(self) -> str:
         """The entry as a line of JSON, without what is as usual."""

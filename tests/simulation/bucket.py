@@ -104,9 +104,8 @@ class Faults:
 
     def cursed(self, key: str) -> bool:
         """Whether the store never takes this key: only what is made for one image."""
-        if not self.plan.cursed or not key.startswith(
-            ("detections/", "classifications/", "failed/detect/", "failed/cl")
-        ):
+        made = ("detections/", "classifications/", "failed/detect/", "failed/cl", "seconds/", "joined/", "files/")
+        if not self.plan.cursed or not key.startswith(made) or key.endswith("/"):
             return False
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big") % self.plan.cursed == 0
 

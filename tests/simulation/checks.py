@@ -22,7 +22,7 @@ _REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
 NOTICED = 120.0  # seconds after which an engine has noticed what was done
 AT_ONCE = 10.0  # seconds between the look at a job that closes and its summary, where requests are quick
 _FINAL = ("SUCCEEDED", "PARTIAL", "FAILED")
-_OWN_PREFIXES = ("control/", "detections/", "classifications/", "results/", "receipts/", "status/", "failed/", "logs/")
+_OWN_PREFIXES = ("control/", "results/", "receipts/", "status/", "failed/", "logs/", "files/")
 
 
 class Checks:
@@ -60,7 +60,7 @@ class Checks:
             self._outside(who, key, data)
         elif key.startswith("incoming/") and data is not None:
             self._image(key[9:], data)  # `fetch` acts like a station
-        elif not key.startswith((*_OWN_PREFIXES, "quarantine/")):
+        elif not key.startswith((*_OWN_PREFIXES, *self._world.plan.prefixes.values(), "quarantine/")):
             raise Broken("the engine writes what is not its own", f"{who} {key}")
         else:
             self._inside(key, data)
@@ -118,7 +118,7 @@ class Checks:
             self._result(key, rest, data)
         elif data is None:
             return
-        elif prefix in ("detections", "classifications"):
+        elif f"{prefix}/" in self._world.plan.prefixes.values():
             self._record(rest.removesuffix(".json"), json.loads(data))
             self._produced(rest, json.loads(data))
         elif prefix == "failed":
@@ -248,7 +248,8 @@ class Checks:
             lines
         ):
             raise Broken("a summary counts its results", f"{job} {summary['revision']} {images}")
-        whole = not (failed or summary["not_received_count"] or images["unusable"])
+        # What failed at a stage that the results do without is named beside them.
+        whole = not (failed or summary["failures"] or summary["not_received_count"] or images["unusable"])
         said = summary["state"] == "SUCCEEDED"
         if said != whole and not (whole and self._unclear(job)):
             raise Broken("a summary's state is true", f"{job} {summary['revision']} {summary['state']} {images}")
@@ -273,15 +274,31 @@ class Checks:
         source = record["source"]
         if source["key"] != f"incoming/{rel}" or source["sha256"] not in self.history[rel]:
             raise Broken("a record names its image", f"{rel} {source}")
-        if record["stage"] not in record["stages"] or "detect" not in record["stages"]:
+        before = {"classify": {"detect"}, "beside": {"detect"}}.get(record["stage"], set())
+        if record["stage"] == "join":
+            before = {"detect", "classify", "second"}
+            before -= (
+                {"detect", *record["missing"]}
+                if "classify" in record.get("missing", ())
+                else {*record.get("missing", ())}
+            )
+        if set(record["stages"]) != before | {record["stage"]}:
             raise Broken("a record holds what earlier stages knew", f"{rel} {list(record['stages'])}")
+        for note in record["stages"].values():
+            for file in note.get("files", ()):
+                if _sha(self._world.bucket.data(file["key"]) or b"") != file["sha256"]:
+                    raise Broken("what a record names was written before it", f"{rel} {file}")
 
     def _produced(self, rel: str, record: dict[str, Any]) -> None:
         """A record says truly what made it, and of what it is the outcome."""
         by, known, stage = record["produced_by"], record["known"], record["stage"]
         if by["function"] != stage or by["version"] not in ("1.0.0", "2.0.0") or not 1 <= record["attempts"] <= 4:
             raise Broken("a record says what made it", f"{rel} {by} {record['attempts']}")
-        if stage == "detect":
+        if stage == "join":
+            told = known["joined"]
+            if not told["lacking"] == told["missing"] == record.get("missing", []):
+                raise Broken("a join is told which is missing", f"{rel} {record.get('missing')} {told}")
+        if stage != "classify":
             return
         shown = [d for d in known.get("detections", ()) if d["label"] == "insect"]
         if (record["outcome"] == "skipped") != (not shown):

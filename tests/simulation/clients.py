@@ -12,7 +12,9 @@ from trapline.errors import KeyUnusable
 if TYPE_CHECKING:
     from tests.simulation.world import Simulated
 
-_MAY_TEAR = ("detections/", "classifications/", "failed/", "control/jobs/", "control/seen/", "status/")
+_MAY_TEAR = (
+    "detections/", "classifications/", "seconds/", "joined/", "failed/", "control/jobs/", "control/seen/", "status/",
+)  # fmt: skip
 HERE = "https://pictures.example.org/"
 
 

@@ -66,12 +66,23 @@ def _lines(world: Simulated, job: str, expected: dict[str, fates.Fate], lines: l
         if line["state"] == "failed" or not world.checks.is_gone(rel):  # what is kept is of bytes that were there
             expected[rel].check(rel, line)
         if line["state"] != "failed":
-            record = world.checks.json(f"classifications/{rel}.json")
+            *_, last = world.plan.prefixes.values()
+            record = world.checks.json(f"{last}{rel}.json")
             if record is None or record["source"]["sha256"] != line["sha256"]:
                 raise Broken("the record is of the bytes that are there", rel)
-            for stage in ("fetch", "detect", "classify"):
-                if world.bucket.data(f"failed/{stage}/{rel}.json") is not None:
-                    raise Broken("what is done has no dead letter", f"{stage} {rel}")
+            _dead_letters(world, rel, line)
+
+
+def _dead_letters(world: Simulated, rel: str, line: dict[str, Any]) -> None:
+    """What an image that is done went on without has its dead letter, and nothing else has."""
+    failed = {s for s in ("fetch", *world.plan.prefixes) if world.bucket.data(f"failed/{s}/{rel}.json") is not None}
+    missing = {"classify": {"detect", "classify"}, "second": {"second"}}
+    for stage in line["missing"]:
+        if not failed & missing[stage] and not world.plan.cursed and not world.checks.is_gone(rel):
+            raise Broken("what is missing has failed", f"{rel} {stage} {failed}")
+    may = {"beside"}.union(*(missing[stage] for stage in line["missing"]))
+    if failed - may:
+        raise Broken("what is done has no dead letter", f"{rel} {sorted(failed - may)}")
 
 
 def _pins(world: Simulated, job: str, summary: dict[str, Any]) -> None:

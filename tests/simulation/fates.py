@@ -81,11 +81,23 @@ def _fate(world: Simulated, rel: str) -> Fate:
     if not data:
         return Fate(None, sha, frozenset({"empty_file"}))
     trouble = _trouble(world, "detect", rel)
+    if world.plan.joined:
+        return _joined(world, words, sha, trouble)
     for word, code in MISBEHAVING.items():
         if word in words.split():
             return Fate(None, sha, frozenset({code}) | trouble)
     if "flaky" in words.split() and trouble:
         trouble |= {"function_error"}
+    return Fate(words, sha, trouble)
+
+
+def _joined(world: Simulated, words: str, sha: str, trouble: frozenset[str]) -> Fate:
+    """A join needs one of two: `raise` is too much for both."""
+    if "raise" in words.split():
+        return Fate(None, sha, frozenset({"function_error"}) | trouble)
+    if trouble:  # one of the two may be lost to it, and the other to the image's own words
+        own = {MISBEHAVING[word] for word in words.split() if word in MISBEHAVING}
+        trouble |= own | ({"function_error"} if {"flaky", "moths"} & set(words.split()) else set())
     return Fate(words, sha, trouble)
 
 
@@ -98,7 +110,9 @@ def _trouble(world: Simulated, stage: str, rel: str) -> frozenset[str]:
         codes |= {"timeout"}
     if stage == "fetch" and plan.functions:
         codes |= {"fetch_failed"}
-    if any(world.faults.cursed(f"{place}/{rel}.json") for place in ("detections", "classifications")):
+    places = ("detections", "classifications", "seconds", "joined")
+    files = plan.joined and plan.cursed  # whose keys are nobody's to guess
+    if files or any(world.faults.cursed(f"{place}/{rel}.json") for place in places):
         codes |= {"store_refused", "key_unusable"}
     return frozenset(codes)
 

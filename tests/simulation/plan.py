@@ -69,6 +69,17 @@ class Plan:
     slots: int = 2
     jumps: tuple[float, ...] = ()  # seconds by which the wall clock jumps at each life
     mirrored: bool = False  # in the end the bucket is copied to another store
+    shape: str = "chain"  # or `joined`: of the pipeline
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """Where each stage's records lie, parents first; the last one's are what is compiled."""
+        chain = {"detect": "detections/", "classify": "classifications/"}
+        return {**chain, "second": "seconds/", "beside": "besides/", "join": "joined/"} if self.joined else chain
+
+    @property
+    def joined(self) -> bool:
+        return self.shape == "joined"
 
     @property
     def calm(self) -> bool:
@@ -152,6 +163,7 @@ class _Draw:
             mirrored=rng.random() < 0.25,
             cursed=rng.choice((0, 0, 0, 30, 100)) if troubled else 0,
             curse=rng.choice(("denied", "unavailable", "unusable")),
+            shape=rng.choice(("chain", "chain", "joined")),  # drawn last: what was drawn before stays as it was
         )
 
     def _kinds(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from tests.simulation.story import Broken
 from tests.simulation.world import play
 from trapline import sweep
 from trapline.dispatcher import charting, effects, epoch, gathering, opening
-from trapline.ledger import arrivals, closing, ledger, tasks
+from trapline.ledger import arrivals, closing, ledger, marks, states, tasks
 from trapline.pipeline import recipe
 from trapline.records import DeadLetter, ImageRecord, load
 from trapline.runtime import images, jobs
@@ -237,7 +237,84 @@ def _overwritten_is_known(right: Any) -> Any:
     return wrong
 
 
+def _as_if_alike(right: Any) -> Any:
+    return lambda graph, image, stage, found: True
+
+
+def _nothing_missing(right: Any) -> Any:
+    return lambda self, image, stage: ()
+
+
+class _FilesLast:
+    """A store that takes the files of a record after it."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.waiting: list[tuple[str, bytes]] = []
+
+    def put(self, key: str, data: bytes, **how: Any) -> Any:
+        if key.startswith("files/"):
+            self.waiting.append((key, data))
+            return None
+        return self._store.put(key, data, **how)
+
+
+def _record_first(right: Any) -> Any:
+    def wrong(self: Any, ticket: Any, task: Any, until: float) -> Any:
+        store, self._store = self._store, _FilesLast(self._store)
+        try:
+            return right(self, ticket, task, until)
+        finally:
+            self._store, last = store, self._store
+            for key, data in last.waiting:
+                store.put(key, data)
+
+    return wrong
+
+
+def _only_these(right: Any) -> Any:
+    def wrong(job: Any, image: Any, stages: Any) -> None:
+        image.epoch += 1
+        for stage in stages:
+            marks.put(job, image, stage, states.UNKNOWN)
+        job.to_read[image.rel] = None
+
+    return wrong
+
+
 BUGS = {
+    "joined_once_for_all": Bug(
+        "a join is not made again when what was missing is there",
+        arrivals,
+        "_same_inputs",
+        _as_if_alike,
+        seed=328,
+        promise="what is missing has failed",
+    ),
+    "joined_without_telling": Bug(
+        "nobody knows what a join went on without",
+        states.Graph,
+        "missing",
+        _nothing_missing,
+        seed=3,
+        promise="every job closes",
+    ),
+    "files_after_the_record": Bug(
+        "a record is written before the files that it names",
+        images.ImageStage,
+        "_commit",
+        _record_first,
+        seed=3,
+        promise="what a record names was written before it",
+    ),
+    "one_doubt_one_stage": Bug(
+        "an outcome that counts no more is waited for",
+        marks,
+        "doubt",
+        _only_these,
+        seed=167,
+        promise="every job closes",
+    ),
     "trust_time": Bug(
         "a file that is not newer is the same", sweep, "_image", _trust_time, seed=7, promise="every job closes"
     ),
@@ -358,8 +435,8 @@ BUGS = {
         charting,
         "_open_if_unseen",
         _seen_is_enough,
-        seed=13,
-        promise="every job closes",
+        seed=28,
+        promise="every image is accounted for exactly once",
     ),
     "clear_too_much": Bug(
         "earlier revisions are cleared away",
@@ -390,7 +467,7 @@ BUGS = {
         arrivals,
         "_marks",
         _cancel_is_nothing,
-        seed=80,
+        seed=55,
         promise="a cancelled job publishes nothing",
     ),
     "pin_at_every_look": Bug(

@@ -33,14 +33,15 @@ from trapline.pipeline.load import Pipeline, load_pipeline
 from trapline.testing import EPOCH, SimulatedLoop
 
 PROJECT = Path(__file__).parent / "project"
+SHAPES = {"chain": PROJECT, "joined": PROJECT.parent / "joined"}
 SETTLE = 60.0  # seconds, as pipeline.yaml says
 PATIENCE = 3600.0  # seconds in which a calm world has to settle
 
 
 @cache
-def pipelines() -> tuple[Pipeline, Pipeline]:
-    """The pipeline, and the same one after `detect` was changed."""
-    pipeline = load_pipeline(PROJECT)
+def pipelines(shape: str) -> tuple[Pipeline, Pipeline]:
+    """The pipeline of a shape, and the same one after `detect` was changed."""
+    pipeline = load_pipeline(SHAPES[shape])
     stage = pipeline.stages["detect"]
     function = stage.functions["detect"].model_copy(update={"version": "2.0.0"})
     changed = type(stage)(**{**vars(stage), "functions": {"detect": function}})
@@ -49,7 +50,7 @@ def pipelines() -> tuple[Pipeline, Pipeline]:
 
 def pipeline_of(plan: Plan, variant: int) -> Pipeline:
     """A life's pipeline, with the plan's bounds."""
-    base = pipelines()[variant]
+    base = pipelines(plan.shape)[variant]
     jobs = base.spec.jobs.model_copy(update={"tracked": plan.tracked})
     results = base.spec.results.model_copy(update={"keep": plan.keep})
     spec = base.spec.model_copy(update={"jobs": jobs, "results": results})

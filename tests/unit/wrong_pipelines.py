@@ -244,11 +244,23 @@ WRONG: dict[str, tuple[str | bytes, str, str, str]] = {
         "nothing writes detection/",
         "It can read: incoming/, detections/. Did you mean 'detections/'?",
     ),
-    "a stage that reads two prefixes": (
+    "a join of images": (
         changed("from: detections/", "from: [detections/, incoming/]"),
         "pipeline.yaml: stages.classify.from",
+        "it joins records, not images",
+        "detections/",
+    ),
+    "a join of one prefix with itself": (
+        changed("from: detections/", "from: [detections/, detections/]"),
+        "pipeline.yaml: stages.classify.from",
+        "it names detections/ twice",
+        "once",
+    ),
+    "a compile of two prefixes": (
+        changed("from: classifications/", "from: [classifications/, detections/]"),
+        "pipeline.yaml: stages.compile.from",
         "it names 2 prefixes",
-        "name one",
+        "join them first",
     ),
     "no prefix to read": (
         changed("from: incoming/", "from: []"),

@@ -99,7 +99,7 @@ def shared(layout: Layout) -> tuple[str, ...]:
 
 def polled(layout: Layout) -> tuple[str, ...]:
     """The prefixes that clients read while the engine writes: all but the engine's own."""
-    names = ("incoming", "jobs", "results", "receipts", "status", "failed", "models", *layout.records)
+    names = ("incoming", "jobs", "results", "receipts", "status", "failed", "files", "models", *layout.records)
     return tuple(layout.prefix(name) for name in names)
 
 

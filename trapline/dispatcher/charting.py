@@ -9,6 +9,7 @@ from trapline import sweep
 from trapline.dispatcher import control_record, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import KeyUnusable, StoreError
+from trapline.keys import in_force
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
@@ -174,11 +175,22 @@ async def _look(world: World, job: Job) -> tuple[Chart, sweep.JobListing]:
 
 async def _newer_models(world: World, name: str) -> None:
     """Which stages' models were promoted since the job was pinned: they affect new jobs only."""
-    pinned = {stage: pin.model for stage, pin in world.ledger.jobs[name].pins.items() if pin.model}
+    pinned = {
+        stage: pin.model
+        for stage, pin in world.ledger.jobs[name].pins.items()
+        if pin.model and _follows(world, stage, pin.function)
+    }
     keys = [world.layout.model_current(model.name) for model in pinned.values()]
-    now = [got.data.decode("utf-8", "replace").strip() if got else "" for got in await world.store.gets(keys)]
+    now = [in_force(got.data) if got else "" for got in await world.store.gets(keys)]
     moved = {stage: v for (stage, model), v in zip(pinned.items(), now, strict=True) if v not in ("", model.version)}
     world.desk(name).newer_model = moved
+
+
+def _follows(world: World, stage: str, function: str) -> bool:
+    """Whether a stage takes whichever version of its model is in force."""
+    known = world.pipeline.stages.get(stage)
+    choice = known.model(function) if known and function in known.functions else None
+    return choice is not None and choice.version == "current"
 
 
 async def _of_the_job(world: World, name: str, listing: sweep.JobListing) -> None:

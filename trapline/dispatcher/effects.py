@@ -77,6 +77,7 @@ async def _bury(world: World, grave: Bury, aside: str = "") -> None:
         job=grave.job,
         source=source,
         recipe=job.pins[grave.stage].recipe if grave.stage in job.pins else "",
+        missing=world.ledger.graph.missing(image, world.ledger.graph.names.index(grave.stage)) or None,
         code=grave.code,
         message=grave.message,
         remedy=grave.remedy,

@@ -294,7 +294,7 @@ def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
             effects.queue(world, graves)
             return
         if image.states[stage] == FAILED:
-            image.failure = None
+            image.forgive(stage)
             if not item.code:
                 image.graves &= ~(1 << stage)
                 image.attempts = None  # its dead letter was deleted: it is tried anew

@@ -10,7 +10,7 @@ import yaml
 from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
-from trapline.keys import fetched_name
+from trapline.keys import fetched_name, in_force
 from trapline.ledger import closing
 from trapline.pipeline.reading import parsed
 from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
@@ -218,11 +218,9 @@ async def read_models(world: World) -> None:
 async def _model(world: World, name: str, version: str) -> ModelRef:
     layout = world.layout
     try:
-        real = (
-            (await world.store.get(layout.model_current(name))).data.decode().strip()
-            if version == "current"
-            else version
-        )
+        real = version
+        if version == "current":
+            real = in_force((await world.store.get(layout.model_current(name))).data)
         card = parsed((await world.store.get(layout.model(name, real, "model.yaml"))).data.decode())
         return ModelRef(name=name, version=real, sha256=str(card["sha256"]))
     except NotFound as missing:

@@ -58,7 +58,8 @@ def _record(stage: str, got: Got | None) -> list[Found]:
     if record is None:
         return []
     source = record.source
-    return [Found(stage, record.recipe, source.etag, source.size, source.sha256, record.outcome, None, record.received)]
+    said = (stage, record.recipe, source.etag, source.size, source.sha256, record.outcome)
+    return [Found(*said, None, record.received, tuple(record.missing or ()))]
 
 
 def _dead_letter(stage: str, got: Got | None) -> list[Found]:
@@ -71,7 +72,8 @@ def _dead_letter(stage: str, got: Got | None) -> list[Found]:
     if letter is None:  # torn, or of a newer release: it says nothing, but it stands there until the stage passes
         return [Found(stage, "", "", -1, "", "failed")]
     source, why = letter.source, Failed(letter.stage, letter.code, letter.message, letter.remedy)
-    return [Found(stage, letter.recipe, source.etag, source.size, source.sha256, "failed", why, letter.received)]
+    said = (stage, letter.recipe, source.etag, source.size, source.sha256, "failed")
+    return [Found(*said, why, letter.received, tuple(letter.missing or ()))]
 
 
 async def hash_bytes(world: World, name: str) -> None:

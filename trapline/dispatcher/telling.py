@@ -14,7 +14,7 @@ from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.keys import UNSORTED
 from trapline.ledger import closing
-from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
+from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PASSED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
 from trapline.records import StageCount, Status
 
 EVERY = 1.0  # seconds between two statuses of one job
@@ -229,12 +229,13 @@ def received(world: World, job: Job) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(("file", "size", "sha256", "state", "code"))
-    last = world.ledger.graph.last
+    graph = world.ledger.graph
     for rel in sorted(job.images):
         image = job.images[rel]
         name = _in_job(job.name, rel)
-        code = image.failure.code if image.failure else ""
-        writer.writerow((_cell(name), max(image.size, 0), image.sha256, _word(image.states[last]), code))
+        state, failure = image.states[graph.last], closing.cause(graph, image)
+        code = failure.code if failure and state not in PASSED else ""
+        writer.writerow((_cell(name), max(image.size, 0), image.sha256, _word(state), code))
     for rel, why in sorted(job.ignored.items()):
         writer.writerow((_cell(_in_job(job.name, rel)), "", "", "ignored", why))
     for key in sorted(job.unusable):

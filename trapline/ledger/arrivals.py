@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from trapline.ledger import marks
 from trapline.ledger.states import (
     BLOCKED,
-    DONE,
     FAILED,
     PASSED,
     PENDING,
@@ -215,7 +214,8 @@ def _lost(graph: Graph, image: Image, stage: int, recorded: list[int], dead: lis
     """The ledger believes in a record or dead letter that the listing does not show."""
     state = image.states[stage]
     if state == FAILED:
-        return stage not in dead and not (image.failure and image.failure.letter)
+        failure = image.failure(stage)
+        return stage not in dead and not (failure and failure.letter)
     if stage == graph.fetch:
         return False  # it leaves no record: the image itself is what it made
     deepest = not any(image.states[below] in PASSED for below in graph.below(stage))
@@ -226,6 +226,8 @@ def _as_before(graph: Graph, job: Job, image: Image, entry: RollEntry | None) ->
     """Whether the last revision's member list settles the image without reading anything."""
     if entry is None or image.graves or entry.state not in ("done", "skipped") or not entry.sha256:
         return False
+    if entry.missing or len(graph.above(graph.last)) + 1 < len(graph.names):
+        return False  # it says nothing of the other stages
     pin = job.pins.get(entry.stage)
     if pin is None or pin.recipe != entry.recipe or entry.etag != image.etag or entry.stage != graph.names[graph.last]:
         return False
@@ -249,13 +251,16 @@ def read(graph: Graph, job: Job, rel: str, epoch: int, found: list[Found]) -> bo
         image.sha256 = doubtful[0].sha256
         job.to_hash[rel] = None
         return True
+    dead = {f.stage for f in found if f.outcome == "failed"}
     for f in found:
         stage = graph.names.index(f.stage)
         if image.states[stage] in PASSED or f.outcome == "failed":
             continue
+        if image.states[stage] == FAILED and f.stage not in dead:
+            continue  # its dead letter was written after this was read
         if f.outcome == "newer":
             marks.put(job, image, stage, RUNNING)  # until its dead letter is found or written
-        elif _fresh(job, image, f):
+        elif not f.missing and _fresh(job, image, f):
             marks.believe(graph, job, image, stage, f)
     return _dead_letters(graph, job, image, found)
 
@@ -269,14 +274,11 @@ def _dead_letters(graph: Graph, job: Job, image: Image, found: list[Found]) -> b
             clean = False
         elif (
             f.failure
-            and (image.states[stage] in PASSED or _fresh(job, image, f))
+            and (image.states[stage] in PASSED or (_fresh(job, image, f) and _same_inputs(graph, image, stage, f)))
             and image.states[stage] not in (FAILED, BLOCKED)
         ):
-            image.sha256 = image.sha256 or f.sha256
-            image.received = image.received or f.received
-            for parent in graph.above(stage):
-                marks.put(job, image, parent, DONE)
-            marks.failed(graph, job, image, stage, f.failure)
+            marks.failed_as_found(graph, job, image, stage, f)
+    _joined(graph, job, image, found)
     present = {graph.names.index(f.stage) for f in found if f.outcome == "failed"}
     for stage in range(len(graph.names)):
         if image.graves & 1 << stage and stage not in present:  # it was deleted: that is a retry from the first try
@@ -285,6 +287,23 @@ def _dead_letters(graph: Graph, job: Job, image: Image, found: list[Found]) -> b
                 image.attempts.pop(stage, None)
     _nothing_more(graph, job, image)
     return clean
+
+
+def _joined(graph: Graph, job: Job, image: Image, found: list[Found]) -> None:
+    """Records of joins that went on without something hold only while that is missing still."""
+    for f in found:
+        stage = graph.names.index(f.stage)
+        waits = f.missing and f.outcome != "failed" and image.states[stage] not in PASSED
+        if waits and _fresh(job, image, f) and _same_inputs(graph, image, stage, f):
+            marks.believe(graph, job, image, stage, f)
+
+
+def _same_inputs(graph: Graph, image: Image, stage: int, found: Found) -> bool:
+    """Whether what a join had before it is what it would have now."""
+    if not graph.joins or image.bytes_gone:
+        return True
+    lost = {graph.names[s] for s in graph.above(stage) if image.states[s] in (FAILED, BLOCKED)}
+    return lost.issuperset(found.missing) and set(graph.missing(image, stage)).issubset(found.missing)
 
 
 def _cut_off(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> bool:
@@ -346,9 +365,7 @@ def listed(graph: Graph, job: Job, manifest: Manifest, targets: Mapping[str, tup
 def pinned(graph: Graph, job: Job, pins: Mapping[str, object]) -> None:
     """The job's recipes changed: every image is read anew under them."""
     for image in job.images.values():
-        image.attempts = None
-        if image.failure and any(image.states[s] == FAILED for s in range(len(graph.names))):
-            image.failure = None
+        image.attempts, image.failures = None, None
         first = 1 if graph.fetch == 0 and image.etag and image.states[0] in PASSED else 0
         marks.doubt(job, image, range(first, len(graph.names)))
     job.closing_since, job.closed = None, False
@@ -361,7 +378,8 @@ def exhumed(graph: Graph, job: Job, stage: int, rel: str) -> None:
     if image is None or image.states[stage] not in (FAILED,):
         return
     image.graves &= ~(1 << stage)
-    image.failure, image.attempts = None, None
+    image.forgive(stage)
+    image.attempts = None
     job.closing_since, job.closed = None, False
     marks.doubt(job, image, [stage, *graph.below(stage)])
 

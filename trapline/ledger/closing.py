@@ -112,7 +112,8 @@ def final_state(graph: Graph, job: Job) -> JobState:
     bad = job.counts[graph.last][FAILED] + job.counts[graph.last][BLOCKED]
     if bad and bad == len(job.images):
         return "FAILED"
-    return "PARTIAL" if bad or missing else "SUCCEEDED"
+    failed = any(row[FAILED] for row in job.counts)  # perhaps at a stage that the results do without
+    return "PARTIAL" if failed or bad or missing else "SUCCEEDED"
 
 
 def roll(graph: Graph, job: Job) -> Iterator[RollEntry]:
@@ -127,8 +128,8 @@ def _entry(graph: Graph, job: Job, image: Image) -> RollEntry:
     if last in PASSED:
         state, stage = "skipped" if last == SKIPPED else "done", graph.names[graph.last]
         recipe = (image.bytes_gone and image.recipe) or job.pins[stage].recipe  # a kept record keeps its own
-    elif last in (FAILED, BLOCKED) and image.failure:
-        state, stage, code, letter = "failed", image.failure.stage, image.failure.code, image.failure.letter
+    elif last in (FAILED, BLOCKED) and (failure := cause(graph, image)):
+        state, stage, code, letter = "failed", failure.stage, failure.code, failure.letter
     ident, event, _ = job.listed.get(image.rel, _NOT_LISTED)
     return RollEntry(
         image.rel,
@@ -143,7 +144,14 @@ def _entry(graph: Graph, job: Job, image: Image) -> RollEntry:
         ident,
         event,
         letter,
+        ",".join(graph.missing(image, graph.last)) if last in PASSED else "",
     )
+
+
+def cause(graph: Graph, image: Image) -> Failed | None:
+    """Why the last stage did not pass: the first that failed on the way to it."""
+    way = (*graph.above(graph.last), graph.last)
+    return next((failure for stage in way if (failure := image.failure(stage))), None)
 
 
 def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> str:
@@ -161,14 +169,19 @@ def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> st
 def _sealed(graph: Graph, job: Job) -> Iterator[tuple[str, ...]]:
     for entry in roll(graph, job):
         if entry.state in ("done", "skipped"):
-            yield entry.rel, entry.sha256, entry.recipe
+            yield entry.rel, entry.sha256, entry.recipe, *_done_without(job.images[entry.rel], entry)
         else:
             yield entry.rel, entry.stage, entry.code
 
 
+def _done_without(image: Image, entry: RollEntry) -> list[str]:
+    """What an image that is done goes without."""
+    failed = [f"{f.stage}:{f.code}" for stage in sorted(image.failures or ()) if (f := image.failure(stage))]
+    return [entry.missing, *failed] if entry.missing or failed else []
+
+
 def failures(graph: Graph, job: Job) -> Iterator[tuple[str, Failed]]:
-    """(rel, failure) of every image that failed, sorted."""
-    failed = [i for i in job.images.values() if i.failure and i.states[graph.last] in (FAILED, BLOCKED)]
-    for image in sorted(failed, key=lambda image: image.rel):
-        if image.failure:
-            yield image.rel, image.failure
+    """(rel, failure) of every stage of an image that failed, sorted."""
+    for rel in sorted(rel for rel, image in job.images.items() if image.failures):
+        image = job.images[rel]
+        yield from ((rel, f) for stage in sorted(image.failures or ()) if (f := image.failure(stage)))

@@ -10,7 +10,7 @@ from trapline.keys import Layout
 from trapline.ledger import arrivals, closing, tasks
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.marks import new_bytes, put
-from trapline.ledger.states import FAILED, OWED, PENDING, RUNNING, Found, Graph, Held, Image, Job
+from trapline.ledger.states import FAILED, OWED, PENDING, RUNNING, SETTLED, Found, Graph, Held, Image, Job
 from trapline.ledger.tasks import Bury, Effect, Policy
 from trapline.records import Item, Manifest, Outcome, Pin, Received, Ticket
 
@@ -237,6 +237,7 @@ class Ledger:
             received=image.received or Received(),
             url=url,
             sha256=image.sha256,
+            missing=self.graph.missing(image, stage),
         )
 
     # -- what became of it
@@ -293,7 +294,7 @@ class Ledger:
         job = self.jobs[name]
         job.deadline_passed = True
         tickets = self._revoke(name)
-        return tickets, [self._late(job, image, stage) for image, stage in self._open(job)]
+        return tickets, [grave for image in job.images.values() for grave in self._late(job, image)]
 
     def overdue(self, name: str) -> list[Bury]:
         """Dead letters for what came to be owed after the deadline."""
@@ -305,16 +306,12 @@ class Ledger:
                 graves.append(self.grave(job, image, stage, "deadline_passed"))
         return graves
 
-    def _open(self, job: Job) -> Iterator[tuple[Image, int]]:
-        for image in job.images.values():
-            # What is unknown may be done: it is read first, and `overdue` sees to it if it turns out to be owed.
-            stage = next((s for s, state in enumerate(image.states) if state in (OWED, RUNNING)), None)
-            if stage is not None:
-                yield image, stage
-
-    def _late(self, job: Job, image: Image, stage: int) -> Effect:
-        image.epoch += 1
-        return self.grave(job, image, stage, "deadline_passed")
+    def _late(self, job: Job, image: Image) -> list[Bury]:
+        # What is unknown may be done: it is read first, and `overdue` sees to it if it turns out to be owed.
+        stages = [stage for stage, state in enumerate(image.states) if state in (OWED, RUNNING)]
+        if stages:
+            image.epoch += 1
+        return [self.grave(job, image, stage, "deadline_passed") for stage in stages]
 
     def empties(self, name: str) -> list[Bury]:
         """Dead letters for the images that still have no bytes when the job closes."""
@@ -322,12 +319,16 @@ class Ledger:
         graves = []
         for rel in sorted(job.empties):
             image = job.images[rel]
-            stage = next((s for s, state in enumerate(image.states) if state == PENDING), None)
-            if stage is None:
+            stages = [s for s, state in enumerate(image.states) if state == PENDING and self._next(image, s)]
+            if not stages:
                 job.empties.discard(rel)
-                continue
-            graves.append(self.grave(job, image, stage, "empty_file" if image.size == 0 else "source_missing"))
+            code = "empty_file" if image.size == 0 else "source_missing"
+            graves += [self.grave(job, image, stage, code) for stage in stages]
         return graves
+
+    def _next(self, image: Image, stage: int) -> bool:
+        """Whether a stage waits for nothing but the image's bytes."""
+        return all(image.states[parent] in SETTLED for parent in self.graph.parents[stage])
 
     def grave(self, job: Job, image: Image, stage: int, code: str) -> Bury:
         """A dead letter that the engine itself decides on."""

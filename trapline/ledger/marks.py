@@ -12,6 +12,8 @@ from trapline.ledger.states import (
     OWED,
     PASSED,
     PENDING,
+    RUNNING,
+    SETTLED,
     SKIPPED,
     UNKNOWN,
     WORKING,
@@ -70,8 +72,9 @@ def doubt(job: Job, image: Image, stages: Sequence[int]) -> None:
     """What is known of these stages no longer holds: read the bucket."""
     image.epoch += 1
     job.empties.discard(image.rel)
-    for stage in stages:
-        put(job, image, stage, UNKNOWN)
+    for stage, state in enumerate(image.states):
+        if stage in stages or state == RUNNING:  # the outcome of what runs counts no more
+            put(job, image, stage, UNKNOWN)
     job.to_read[image.rel] = None
 
 
@@ -84,15 +87,17 @@ def settle_unknown(graph: Graph, job: Job, image: Image) -> None:
 
 def _by_parents(graph: Graph, job: Job, image: Image, stage: int) -> None:
     above = [image.states[parent] for parent in graph.parents[stage]]
-    if any(state in (FAILED, BLOCKED) for state in above):
-        put(job, image, stage, BLOCKED)
-    elif not all(state in PASSED for state in above):
+    if not all(state in SETTLED for state in above):
         put(job, image, stage, PENDING)
+    elif above and not any(state in PASSED for state in above):
+        put(job, image, stage, BLOCKED)
     elif image.size == 0 and stage != graph.fetch:
         put(job, image, stage, PENDING)  # its bytes may be on their way; decided when the job closes
         job.empties.add(image.rel)
     elif image.etag or (stage == graph.fetch and job.listed.get(image.rel, ("", "", ""))[2]):
         owe(job, image, stage)
+    elif image.bytes_gone:
+        put(job, image, stage, PENDING)  # it keeps what it has
     else:
         put(job, image, stage, PENDING)  # listed in place and not there: decided when the job closes
         job.empties.add(image.rel)
@@ -101,24 +106,30 @@ def _by_parents(graph: Graph, job: Job, image: Image, stage: int) -> None:
 def passed(graph: Graph, job: Job, image: Image, stage: int, state: int) -> None:
     """A stage is done or skipped: what builds on it may run."""
     put(job, image, stage, state)
-    if image.failure and image.failure.stage == graph.names[stage]:
-        image.failure = None
+    image.forgive(stage)
     if stage == graph.last:
         job.passed_last += 1
-    for child in graph.children(stage):
-        if image.states[child] in (PENDING, BLOCKED, UNKNOWN):
-            put(job, image, child, PENDING)
-            _by_parents(graph, job, image, child)
+    children = graph.children(stage)
+    for below in graph.below(stage):
+        if image.states[below] == BLOCKED or (below in children and image.states[below] in (PENDING, UNKNOWN)):
+            put(job, image, below, PENDING)
+            _by_parents(graph, job, image, below)
 
 
 def failed(graph: Graph, job: Job, image: Image, stage: int, failure: Failed) -> None:
-    """A stage failed for good: its dead letter stands in the bucket."""
+    """A stage failed for good: its dead letter stands in the bucket. A join goes on without it."""
     put(job, image, stage, FAILED)
     job.empties.discard(image.rel)
-    image.failure = failure
+    image.failures = {**(image.failures or {}), stage: failure}
     image.graves |= 1 << stage
-    for child in graph.below(stage):
-        put(job, image, child, BLOCKED)
+    for below in graph.below(stage):
+        if all(image.states[parent] in (FAILED, BLOCKED) for parent in graph.parents[below]):
+            put(job, image, below, BLOCKED)
+        elif image.states[below] in (PENDING, BLOCKED):
+            put(job, image, below, PENDING)
+            _by_parents(graph, job, image, below)
+        elif below in graph.joins and image.states[below] != UNKNOWN:
+            doubt(job, image, [below, *graph.below(below)])  # it was made when more was there
 
 
 def believe(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> None:
@@ -128,9 +139,27 @@ def believe(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> N
     image.recipe = found.recipe
     job.empties.discard(image.rel)
     put(job, image, stage, SKIPPED if found.outcome == "skipped" else DONE)
-    for parent in graph.above(stage):
-        if image.states[parent] not in PASSED:
-            put(job, image, parent, DONE)
+    _passed_above(graph, job, image, stage, found.missing)
+
+
+def failed_as_found(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> None:
+    """A fresh dead letter was found: the stage failed, and all above it passed."""
+    image.sha256 = image.sha256 or found.sha256
+    image.received = image.received or found.received
+    _passed_above(graph, job, image, stage, found.missing)
+    if found.failure:
+        failed(graph, job, image, stage, found.failure)
+
+
+def _passed_above(graph: Graph, job: Job, image: Image, stage: int, missing: Sequence[str]) -> None:
+    """What was made of a stage's parents says that they passed, but for those that it went on without."""
+    for parent in graph.parents[stage]:
+        if graph.names[parent] not in missing:
+            if image.states[parent] not in PASSED:
+                put(job, image, parent, DONE)
+            _passed_above(graph, job, image, parent, missing)
+        elif image.states[parent] not in (FAILED, BLOCKED):
+            put(job, image, parent, BLOCKED)  # its bytes are gone, and so is the dead letter: it keeps what it has
 
 
 def new_bytes(graph: Graph, job: Job, image: Image, etag: str, size: int, sha256: str = "") -> None:
@@ -139,7 +168,7 @@ def new_bytes(graph: Graph, job: Job, image: Image, etag: str, size: int, sha256
     image.sha256 = EMPTY_SHA256 if size == 0 else sha256
     image.bytes_gone = False
     image.epoch += 1
-    image.failure, image.attempts = None, None
+    image.failures, image.attempts = None, None
     job.empties.discard(image.rel)
     for stage in range(len(graph.names)):
         put(job, image, stage, DONE if stage == graph.fetch else UNKNOWN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from trapline.records import LastFinal, Manifest, Pin, Received, StageState
@@ -38,6 +39,7 @@ class Found(NamedTuple):
     outcome: str  # `done`, `skipped`; a dead letter: `failed`; written by a newer release: `newer`
     failure: Failed | None = None
     received: Received = Received()
+    missing: tuple[str, ...] = ()  # stages that a join went on without
 
 
 class Image:
@@ -48,7 +50,7 @@ class Image:
         "bytes_gone",
         "epoch",
         "etag",
-        "failure",
+        "failures",
         "graves",
         "received",
         "recipe",
@@ -67,12 +69,21 @@ class Image:
         self.states = bytearray(stages)
         self.epoch = 0  # moves when the bytes or the recipe change: older outcomes no longer count
         self.touched = 0  # the job's seq when this was last observed
-        self.failure: Failed | None = None
+        self.failures: dict[int, Failed] | None = None  # stage → why it failed
         self.attempts: dict[int, int] | None = None  # stage → tries that counted
         self.graves = 0  # bit per stage: a dead letter is known to stand in the bucket
         self.bytes_gone = False
         self.recipe = ""  # of the last stage's record that was read, which may be older than the job's pin
         self.received: Received | None = None
+
+    def failure(self, stage: int) -> Failed | None:
+        """Why a stage failed; None when it did not."""
+        return self.failures.get(stage) if self.failures and self.states[stage] == FAILED else None
+
+    def forgive(self, stage: int) -> None:
+        """A stage has not failed after all, or is tried again."""
+        if self.failures:
+            self.failures.pop(stage, None)
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,22 @@ class Graph:
                 found.add(s)
                 todo.extend(self.parents[s])
         return sorted(found)
+
+    @cached_property
+    def joins(self) -> frozenset[int]:
+        """The stages that build on several others, and may go on without some of them."""
+        return frozenset(s for s, parents in enumerate(self.parents) if len(parents) > 1)
+
+    def missing(self, image: Image, stage: int) -> tuple[str, ...]:
+        """The failed stages that an image goes on without at a stage: its parents', and what those went on without."""
+        return tuple(sorted(self.names[s] for s in self._missing(image, stage))) if self.joins else ()
+
+    def _missing(self, image: Image, stage: int) -> set[int]:
+        found: set[int] = set()
+        for parent in self.parents[stage]:
+            lost = image.states[parent] in (FAILED, BLOCKED)
+            found |= {parent} if lost else self._missing(image, parent)
+        return found
 
 
 @dataclass

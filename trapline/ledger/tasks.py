@@ -9,7 +9,21 @@ from typing import Any, Protocol
 
 from trapline.errors import CODES
 from trapline.ledger import arrivals, marks
-from trapline.ledger.states import DONE, OWED, PASSED, RUNNING, SKIPPED, UNKNOWN, Failed, Graph, Held, Image, Job, Retry
+from trapline.ledger.states import (
+    BLOCKED,
+    DONE,
+    OWED,
+    PASSED,
+    RUNNING,
+    SKIPPED,
+    UNKNOWN,
+    Failed,
+    Graph,
+    Held,
+    Image,
+    Job,
+    Retry,
+)
 from trapline.records import ItemOutcome, Received
 
 LONGEST_BACKOFF = 3600.0  # seconds
@@ -251,4 +265,8 @@ def buried(graph: Graph, job: Job, grave: Bury, letter: str) -> None:
         return
     stage = graph.names.index(grave.stage)
     job.empties.discard(grave.rel)
+    if image.states[stage] in (DONE, SKIPPED, BLOCKED):  # it was found out meanwhile what became of it
+        image.graves |= 1 << stage
+        job.to_read[grave.rel] = None
+        return
     marks.failed(graph, job, image, stage, Failed(grave.stage, grave.code, grave.message, grave.remedy, letter))

@@ -15,7 +15,7 @@ from referencing.exceptions import Unresolvable
 from trapline.errors import ConfigError
 from trapline.keys import IMAGE_SUFFIXES, Layout
 from trapline.pipeline.reading import did_you_mean, explained, one_line, read_settings, shown
-from trapline.pipeline.spec import Delivery, FunctionSpec, PipelineSpec, StageSpec
+from trapline.pipeline.spec import Delivery, FunctionSpec, ModelChoice, PipelineSpec, StageSpec
 from trapline.pipeline.stages import StageKind, check_prefixes, ordered, parents_of
 
 _HANDED = {
@@ -23,6 +23,7 @@ _HANDED = {
     "roll": "rolls",
     "summary": "summaries",
     "image": "images",
+    "records": "the records of several stages",
     "": "images with their records",
 }
 _ACCEPTS: dict[StageKind, str] = {"fetch": "manifest", "gather": "roll", "notify": "summary"}
@@ -41,6 +42,11 @@ class Stage:
     @property
     def function(self) -> FunctionSpec:
         return self.functions[self.spec.function]
+
+    def model(self, function: str) -> ModelChoice | None:
+        """The model that one of the stage's functions is given; the stage's choice is for its own function."""
+        own = self.functions[function].model
+        return self.spec.model or own if function == self.spec.function else own
 
     def delivery(self, function: str) -> Delivery:
         """The function's delivery policy with the stage's overrides."""
@@ -197,7 +203,7 @@ def _check_stage(stage: Stage) -> None:
 
 
 def _check_accepts(where: str, stage: Stage, function: FunctionSpec) -> None:
-    expected = _ACCEPTS.get(stage.kind) or ("" if stage.parents else "image")
+    expected = _ACCEPTS.get(stage.kind) or (("records" if len(stage.parents) > 1 else "") if stage.parents else "image")
     if function.accepts != expected and (expected or function.accepts in _ACCEPTS.values()):
         raise ConfigError(
             f"{where}: {function.name} accepts {function.accepts}, but this stage hands it {_HANDED[expected]}.",

@@ -56,7 +56,8 @@ def _pin(stage: Stage, choices: dict[str, StageChoice] | None, pins: dict[str, P
     own = stage.spec.parameters if name == stage.spec.function else {}
     given = {**own, **(choice.parameters if choice else {})}
     parameters = resolve_parameters(function, given, f"stages.{stage.name}.parameters")
-    model = models[(function.model.name, function.model.version)] if function.model else None
+    chosen = stage.model(name)
+    model = models[(chosen.name, chosen.version)] if chosen else None
     when = stage.spec.when.model_dump(mode="json", exclude_none=True) if stage.spec.when else None
     enabled = choices is None or stage.spec.type is None or choice is not None
     parts: list[Any] = [name, function.version, model.sha256 if model else None, parameters, when, enabled]
@@ -84,5 +85,5 @@ def _implementation(stage: Stage, choice: StageChoice | None) -> str:
 
 def needed_models(pipeline: Pipeline) -> set[tuple[str, str]]:
     """Every (name, version as written) that some function of the pipeline names."""
-    functions = (f for stage in pipeline.stages.values() for f in stage.functions.values())
-    return {(f.model.name, f.model.version) for f in functions if f.model}
+    choices = (stage.model(function) for stage in pipeline.stages.values() for function in stage.functions)
+    return {(choice.name, choice.version) for choice in choices if choice}

@@ -157,6 +157,11 @@ class ModelChoice(Strict):
     version: str = "current"
 
 
+def _model(value: object) -> object:
+    """A model's name alone stands for the version in force."""
+    return {"name": value} if isinstance(value, str) else value
+
+
 class FunctionSpec(Strict):
     """`functions/<name>/function.yaml`."""
 
@@ -166,7 +171,7 @@ class FunctionSpec(Strict):
     version: str = "0.0.0"
     description: str = ""
     handler: Handler
-    accepts: str = "image"  # image | manifest | roll | summary | the record it builds on
+    accepts: str = "image"  # image | manifest | roll | summary | records (a join) | the record it builds on
     batch: Batch = Batch()
     delivery: Delivery = Delivery()
     resources: Resources = Resources()
@@ -200,6 +205,7 @@ class StageSpec(Strict):
     when: When | None = None
     gather: Literal["job"] | None = None
     parameters: dict[str, Any] = {}
+    model: Annotated[ModelChoice | None, BeforeValidator(_model)] = None  # in place of the function's own
     delivery: dict[str, Any] = {}  # overrides single fields of the function's own
     executor: Literal["local"] | None = None
 
@@ -263,6 +269,7 @@ class Prefixes(Strict):
     status: Prefix = "status/"
     failed: Prefix = "failed/"
     logs: Prefix = "logs/"
+    files: Prefix = "files/"
     quarantine: Prefix = "quarantine/"
     models: Prefix = "models/"
     control: Prefix = "control/"

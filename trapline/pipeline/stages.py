@@ -28,17 +28,20 @@ def check_prefixes(spec: PipelineSpec) -> dict[str, StageKind]:
 
 def parents_of(spec: PipelineSpec, name: str, kinds: Mapping[str, StageKind]) -> tuple[str, ...]:
     """The per-image stages that a stage reads. Raises where nothing feeds it."""
-    kind, (source,) = kinds[name], spec.stages[name].source
-    if kind in ("fetch", "notify") or (source == spec.prefixes.incoming and kind == "image"):
+    kind, sources = kinds[name], spec.stages[name].source
+    if kind in ("fetch", "notify") or (sources == (spec.prefixes.incoming,) and kind == "image"):
         return ()
     writers = {s.to: other for other, s in spec.stages.items() if kinds[other] == "image"}
-    if source in writers:
-        return (writers[source],)
+    missing = [source for source in sources if source not in writers]
+    if not missing:
+        return tuple(writers[source] for source in sources)
+    source = missing[0]
     have = [
-        *([spec.prefixes.incoming] if kind == "image" else []),
+        *([spec.prefixes.incoming] if kind == "image" and len(sources) == 1 else []),
         *(to for to in writers if to != spec.stages[name].to),
     ]
-    why = "it compiles records, not images" if source == spec.prefixes.incoming else f"nothing writes {source}"
+    what = "compiles" if kind == "gather" else "joins"
+    why = f"it {what} records, not images" if source == spec.prefixes.incoming else f"nothing writes {source}"
     raise _wrong(
         f"stages.{name}.from", why, f"It can read: {', '.join(have) or 'nothing'}.{did_you_mean(source, have)}"
     )
@@ -67,12 +70,21 @@ def _circle(left: Mapping[str, tuple[str, ...]]) -> set[str]:
 
 
 def _kind(spec: PipelineSpec, name: str, stage: StageSpec) -> StageKind:
-    if len(stage.source) > 1:
-        raise _wrong(f"stages.{name}.from", f"it names {len(stage.source)} prefixes", "A stage reads one; name one.")
-    if stage.gather:
-        return "gather"
     own: dict[str, StageKind] = {spec.prefixes.jobs: "fetch", spec.prefixes.results: "notify"}
-    return own.get(stage.source[0], "image")
+    kind: StageKind = "gather" if stage.gather else own.get(stage.source[0], "image")
+    if len(stage.source) > 1:
+        _check_join(name, stage, kind)
+    return kind
+
+
+def _check_join(name: str, stage: StageSpec, kind: StageKind) -> None:
+    place = f"stages.{name}.from"
+    if kind != "image":
+        remedy = "Have a stage join them first, and read what that one writes."
+        raise _wrong(place, f"it names {len(stage.source)} prefixes, but this stage reads one", remedy)
+    twice = next((source for source in stage.source if stage.source.count(source) > 1), "")
+    if twice:
+        raise _wrong(place, f"it names {twice} twice", "Name each prefix once.")
 
 
 def _check_output(name: str, stage: StageSpec, kind: StageKind, own: Mapping[str, str]) -> None:
@@ -81,9 +93,10 @@ def _check_output(name: str, stage: StageSpec, kind: StageKind, own: Mapping[str
     if expected and stage.to != expected:
         what = "with `gather: job`" if kind == "gather" else f"that reads {stage.source[0]}"
         raise _wrong(place, f"a stage {what} writes {expected}, not {stage.to}", f"Write `to: {expected}`.")
-    if _overlap(stage.to, stage.source[0]):
-        remedy = "A stage that wrote there would start itself again; choose another prefix."
-        raise _wrong(place, f"{stage.to} lies where the stage itself reads ({stage.source[0]})", remedy)
+    for source in stage.source:
+        if _overlap(stage.to, source):
+            remedy = "A stage that wrote there would start itself again; choose another prefix."
+            raise _wrong(place, f"{stage.to} lies where the stage itself reads ({source})", remedy)
     part = next((part for part, prefix in own.items() if _overlap(stage.to, prefix)), "")
     if kind == "image" and part:
         gather = "Add `gather: job`, if it compiles a job; else choose" if part == "results" else "Choose"

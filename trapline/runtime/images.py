@@ -6,8 +6,8 @@ import errno
 import logging
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ from trapline.records import (
 )
 from trapline.runtime.cache import ByteCache, Bytes, RecordCache
 from trapline.runtime.functions import Handler
-from trapline.runtime.items import ImageItem
+from trapline.runtime.items import ImageItem, ItemFile
 from trapline.runtime.logs import FUNCTION_LOG
 from trapline.store.base import Store
 
@@ -51,10 +51,17 @@ class Task:
 
     item: Item
     held: Bytes
-    parent: ImageRecord | None = None
+    absent: tuple[str, ...] = ()  # parent stages that failed
+    parents: dict[str, ImageRecord] = field(default_factory=dict)  # the others', by stage, as the pipeline names them
+    known: dict[str, Any] = field(default_factory=dict)  # what they know together
     seen: ImageItem | None = None  # None: passed through without calling the function
     result: Any = None  # what the function returned: a dict, or a Failure
     usage: Usage = Usage()
+
+    @property
+    def files(self) -> list[ItemFile]:
+        """What the function wrote beside its record."""
+        return list(self.seen.files.values()) if self.seen else []
 
 
 class ImageStage:
@@ -128,18 +135,33 @@ class ImageStage:
         if not held.data:
             outcomes.append(failed(item, source, Permanent(CODES["empty_file"].meaning, code="empty_file")))
             return None
-        task = Task(item, held)
-        for stage, recipe in ticket.parents.items():
-            task.parent = self._parent(stage, recipe, item, held)
-            if task.parent is None:
-                outcomes.append(ItemOutcome(rel=item.rel, result="refused", stage=stage, source=source))
-                return None
+        task = Task(item, held, tuple(stage for stage in ticket.parents if stage in item.missing))
+        refused = self._parents(ticket, task, cached=True)
+        if refused and ticket.parents:
+            task.parents.clear()
+            refused = self._parents(ticket, task, cached=False)
+        if refused:
+            outcomes.append(ItemOutcome(rel=item.rel, result="refused", stage=refused, source=source))
+            return None
+        task.known = together(list(task.parents.values()))
         task.seen = self._see(ticket, task)
         return task
 
-    def _parent(self, stage: str, recipe: str, item: Item, held: Bytes) -> ImageRecord | None:
+    def _parents(self, ticket: Ticket, task: Task, *, cached: bool) -> str:
+        """Take the records that the ticket implies; a stage of which another one (or none) stands there, if any."""
+        item = task.item
+        stage = ""
+        for stage, recipe in ticket.parents.items():
+            if stage not in task.absent:
+                parent = self._parent(stage, recipe, item, task.held, cached)
+                if parent is None:
+                    return stage
+                task.parents[stage] = parent
+        return "" if _missing(task) == sorted(item.missing) else stage
+
+    def _parent(self, stage: str, recipe: str, item: Item, held: Bytes, cached: bool) -> ImageRecord | None:
         """The record the ticket implies; None when another one (or none) stands there."""
-        record = self._records.get(stage, item.rel)
+        record = self._records.get(stage, item.rel) if cached else None
         if record is None or not _agrees(record, recipe, held):
             try:
                 record = load(ImageRecord, self._store.get(self._layout.record(stage, item.rel)).data)
@@ -149,7 +171,7 @@ class ImageStage:
 
     def _see(self, ticket: Ticket, task: Task) -> ImageItem | None:
         """What the function is shown; None when it need not be called."""
-        known = task.parent.known if task.parent else None
+        known = task.known if task.parents else None
         detections = list(known.get("detections") or []) if known else []
         when = ticket.pin.when
         if when is not None:
@@ -159,6 +181,8 @@ class ImageStage:
         held = task.held
         if held.decoded is None:
             held.decoded = Image(held.data, max_pixels=self._max_pixels, timezone=ticket.station.get("timezone"))
+        records = {stage: task.parents[stage].known if stage in task.parents else None for stage in ticket.parents}
+        made = f"{held.sha256} {ticket.pin.recipe}"
         return ImageItem(
             rel=task.item.rel,
             key=task.item.key,
@@ -169,6 +193,9 @@ class ImageStage:
             image=held.decoded,
             record=known,
             detections=detections,
+            records=records if len(records) > 1 else {},
+            missing=task.absent,
+            place=lambda name: self._layout.file(ticket.stage, task.item.rel, made, name),
         )
 
     # -- calling
@@ -176,8 +203,11 @@ class ImageStage:
     def _call(self, handler: Handler, tasks: list[Task]) -> None:
         """Call the function on a batch; where it raises for the batch, each item is tried by itself."""
         wall, cpu = self._clock(), time.process_time()
+        items = [task.seen for task in tasks if task.seen is not None]
+        for item in items:
+            item.files.clear()  # an earlier call wrote them, that came to nothing
         try:
-            results = _answers(handler, [task.seen for task in tasks])
+            results = _answers(handler, items)
         except Exception as error:  # noqa: BLE001 - a function may raise anything; it must not cost the worker
             if len(tasks) > 1:
                 for task in tasks:
@@ -188,7 +218,10 @@ class ImageStage:
         for task, result in zip(tasks, results, strict=True):
             task.result = result
             task.usage = Usage(
-                seconds=round(seconds, 6), cpu_seconds=round(cpu_seconds, 6), bytes_in=len(task.held.data)
+                seconds=round(seconds, 6),
+                cpu_seconds=round(cpu_seconds, 6),
+                bytes_in=len(task.held.data),
+                bytes_out=sum(len(file.data) for file in task.files),
             )
 
     # -- committing
@@ -206,21 +239,21 @@ class ImageStage:
             return failed(
                 item, source, Permanent(f"What the function returned is no JSON: {error}", code="function_output")
             )
-        if self._clock() >= until:
-            return ItemOutcome(rel=item.rel, result="late", source=source)  # the ticket is no longer ours
-        return self._write(ticket, item, source, record, data)
-
-    def _write(self, ticket: Ticket, item: Item, source: Source, record: ImageRecord, data: bytes) -> ItemOutcome:
-        try:
-            self._store.put(self._layout.record(ticket.stage, item.rel), data, content_type="application/json")
-        except (StoreError, SurroundingsError, KeyUnusable) as error:
-            return store_failed(self._store, self._layout, item, error, source)
+        objects = [(file.ref.key, file.data, file.ref.content_type) for file in task.files]
+        objects.append((self._layout.record(ticket.stage, item.rel), data, "application/json"))  # last and whole
+        for key, content, content_type in objects:
+            if self._clock() >= until:
+                return ItemOutcome(rel=item.rel, result="late", source=source)  # the ticket is no longer ours
+            try:
+                self._store.put(key, content, content_type=content_type)
+            except (StoreError, SurroundingsError, KeyUnusable) as error:
+                return store_failed(self._store, self._layout, item, error, source)
         self._records.keep(ticket.stage, item.rel, record)
         return ItemOutcome(rel=item.rel, result=record.outcome, source=source)
 
     def _known(self, task: Task) -> tuple[dict[str, Any], Failure | None]:
         """The cumulative knowledge after this stage."""
-        before = dict(task.parent.known) if task.parent else {}
+        before = dict(task.known)
         if task.seen is None:
             return before, None
         if isinstance(task.result, Failure):
@@ -241,7 +274,9 @@ class ImageStage:
             at=datetime.now(UTC),
             usage=task.usage,
             produced_by=ProducedBy(function=pin.function, version=pin.version, model=pin.model),
+            files=tuple(file.ref for file in task.files) or None,
         )
+        parents = task.parents.values()
         return ImageRecord(
             stage=ticket.stage,
             outcome=note.outcome,
@@ -252,7 +287,8 @@ class ImageStage:
             attempts=item.attempt,
             usage=task.usage,
             produced_by=note.produced_by,
-            stages={**(task.parent.stages if task.parent else {}), ticket.stage: note},
+            stages={stage: told for parent in parents for stage, told in parent.stages.items()} | {ticket.stage: note},
+            missing=tuple(_missing(task)) or None,
             known=known,
         )
 
@@ -266,6 +302,23 @@ def _release(tasks: list[Task]) -> None:
 
 def _agrees(record: ImageRecord, recipe: str, held: Bytes) -> bool:
     return record.recipe == recipe and record.source.sha256 == held.sha256
+
+
+def _missing(task: Task) -> list[str]:
+    """The failed stages that an image goes on without: parents, and those that its parents' records name."""
+    return sorted({*task.absent, *(stage for parent in task.parents.values() for stage in parent.missing or ())})
+
+
+def together(records: Sequence[ImageRecord]) -> dict[str, Any]:
+    """What the records of an image's parent stages know; where several say something, the last one's stands.
+
+    Detections are merged by their id.
+    """
+    known = dict(records[0].known) if records else {}
+    for record in records[1:]:
+        both, problem = merged(known, record.known)
+        known = both if problem is None else {**known, **record.known}
+    return known
 
 
 def matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from trapline.errors import Permanent
 from trapline.records import Callback, DeadLetter, FileRef, ImageRecord, RollEntry, Summary
 
 if TYPE_CHECKING:
     from trapline.images import Image
     from trapline.models import Model
+
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass
@@ -27,6 +31,14 @@ class Context:
     recipe: str
     model: Model | None = None
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("trapline.function"))
+
+
+@dataclass(frozen=True)
+class ItemFile:
+    """A file that is stored before the record that names it."""
+
+    ref: FileRef
+    data: bytes = field(repr=False)
 
 
 @dataclass
@@ -42,6 +54,24 @@ class ImageItem:
     image: Image  # decoded on demand; raises `Permanent` when it cannot be read
     record: dict[str, Any] | None  # what earlier stages know: `image`, `detections`, …
     detections: list[dict[str, Any]]  # those to look at: all known ones, or those that `when` matches
+    records: dict[str, dict[str, Any] | None] = field(default_factory=dict)  # of a join: stage → what it knows
+    missing: tuple[str, ...] = ()  # of a join: the stages that failed; theirs are None in `records`
+    place: Callable[[str], str] = field(default=str, repr=False)  # a file's name → its key
+    files: dict[str, ItemFile] = field(default_factory=dict, repr=False)  # by name
+
+    def write(self, name: str, data: bytes, content_type: str = "application/octet-stream") -> dict[str, Any]:
+        """Have a file stored beside the record. Put what this returns, {key, size, sha256, content_type}, into it.
+
+        Raises `Permanent` (`function_output`) where the name is not one, or was written before.
+        """
+        if not FILE_NAME.fullmatch(name) or name in self.files:
+            why = "was written already" if name in self.files else "is not a name such as `d0001.jpg`"
+            raise Permanent(f"item.write: {name!r} {why}.", code="function_output")
+        data = bytes(data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        ref = FileRef(name=name, key=self.place(name), size=len(data), sha256=sha256, content_type=content_type)
+        self.files[name] = ItemFile(ref, data)
+        return ref.model_dump(exclude={"name"})
 
 
 @dataclass

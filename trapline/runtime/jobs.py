@@ -152,6 +152,7 @@ class JobStages:
                 record is not None
                 and entry.recipe in ("", record.recipe)
                 and entry.sha256 in ("", record.source.sha256)
+                and entry.missing == ",".join(record.missing or ())
             )
             if not same:
                 raise Differs(entry.rel, entry.stage)

@@ -100,6 +100,50 @@ class Classify:
         return {"id": detection["id"], "classifications": [{"label": word, "model": self._model}]}
 
 
+class Second:
+    """Names what it reads without knowing where it is, in a file; `moths` are too many for it, `raise` is no word."""
+
+    def handle(self, items: list[Any]) -> list[Any]:
+        return [self._one(item) for item in items]
+
+    def _one(self, item: Any) -> Any:
+        words = item.data.decode().split()
+        HERE[0].asked("second", item.rel, item.data)
+        if "moths" in words or "raise" in words:
+            return Permanent("cannot be told", code="function_error")
+        named = [w for w in words if w in ("moth", "beetle")]
+        return {"second": {"words": named, "file": item.write("words.txt", " ".join(named).encode(), "text/plain")}}
+
+
+class Beside:
+    """Fails where there are three."""
+
+    def handle(self, items: list[Any]) -> list[Any]:
+        for item in items:
+            HERE[0].asked("beside", item.rel, item.data)
+        return [
+            Permanent("three", code="function_error") if len(item.detections) == 3 else {"beside": len(item.detections)}
+            for item in items
+        ]
+
+
+class Join:
+    """What either knows; what both know must be the same."""
+
+    def handle(self, items: list[Any]) -> list[Any]:
+        return [self._one(item) for item in items]
+
+    def _one(self, item: Any) -> Any:
+        HERE[0].asked("join", item.rel, item.data)
+        named, second = item.records["classify"], item.records["second"]
+        lacking = [stage for stage, known in item.records.items() if known is None]
+        told = [c["label"] for d in (named or {}).get("detections", []) for c in d.get("classifications", [])]
+        words = told if named is not None else second["second"]["words"]
+        if named is not None and second is not None and sorted(told) != sorted(second["second"]["words"]):
+            raise RuntimeError(f"two readings of {item.rel} differ")
+        return {"joined": {"words": words, "lacking": lacking, "missing": list(item.missing)}}
+
+
 class Compile:
     """One line a member, and a second file that differs from run to run."""
 
@@ -124,7 +168,8 @@ class Compile:
             "rel": member.entry.rel,
             "state": member.entry.state,
             "code": member.dead_letter.code if member.dead_letter else "",
-            "labels": [c["label"] for c in named],
+            "labels": known["joined"]["words"] if "joined" in known else [c["label"] for c in named],
+            "missing": list(member.record.missing or ()) if member.record else [],
             "models": sorted({c["model"] for c in named}),
             "mark": known.get("image", {}).get("mark", ""),
             "sha256": member.record.source.sha256 if member.record else "",
