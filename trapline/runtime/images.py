@@ -275,6 +275,7 @@ class ImageStage:
             usage=task.usage,
             produced_by=ProducedBy(function=pin.function, version=pin.version, model=pin.model),
             files=tuple(file.ref for file in task.files) or None,
+            named=_names(task.result) or None,
         )
         parents = task.parents.values()
         return ImageRecord(
@@ -302,6 +303,12 @@ def _release(tasks: list[Task]) -> None:
 
 def _agrees(record: ImageRecord, recipe: str, held: Bytes) -> bool:
     return record.recipe == recipe and record.source.sha256 == held.sha256
+
+
+def _names(result: Any) -> bool:
+    """Whether what a function returned holds classifications."""
+    found = result.get("detections") if isinstance(result, dict) else None
+    return isinstance(found, list) and any(isinstance(one, dict) and one.get("classifications") for one in found)
 
 
 def _missing(task: Task) -> list[str]:
