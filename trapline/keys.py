@@ -163,6 +163,10 @@ class Layout:
 
     # -- models
 
+    def model_folder(self, name: str) -> str:
+        """Where all versions of a model lie."""
+        return f"{self.root}{self.models}{name}/"
+
     def model(self, name: str, version: str, file: str) -> str:
         return f"{self.root}{self.models}{name}/{version}/{file}"
 

@@ -350,6 +350,7 @@ class JobControl(Record):
     accepted_at: datetime | None = None
     pins: dict[str, Pin] = {}
     config: str = ""  # digest of what the pins were resolved from (manifest's choices)
+    anew: tuple[str, ...] = ()  # stages that are to be pinned anew, while the others keep their pins
     listing: str = ""  # digest of (rel, etag) under the job's folder
     closed_listing: str = ""  # … as it was when the job closed
     quiet_seconds: float = 0.0
@@ -397,6 +398,7 @@ class Request(Record):
     action: Literal["sweep", "retry", "reprocess"]
     job: str = ""
     rel: str = ""
+    stage: str = ""  # for `reprocess`: this one and what builds on it alone
 
 
 # -- tickets

@@ -137,6 +137,8 @@ class Clients:
     def _request(self, job: str, action: str) -> None:
         self._requests += 1
         body = {"type": "trapline.request", "schema": 1, "action": action, "job": job}
+        if action == "reprocess" and self._world.luck.draw("reprocess what", job) < 0.5:
+            body["stage"] = "classify"
         self._put(f"control/requests/{self._requests}.json", json.dumps(body).encode())
 
     def _manifest(self, job: str, wishes: dict[str, Any]) -> None:

@@ -119,7 +119,10 @@ def test_every_field_of_a_card_says_what_it_is() -> None:
     ("change", "message"),
     [
         ({"labels": []}, "models/m/model.yaml: labels:"),
-        ({"labels": ["a", "a", "b"]}, "labels: the list holds a name twice: a. Give each channel its own, such as a-2."),
+        (
+            {"labels": ["a", "a", "b"]},
+            "labels: the list holds a name twice: a. Give each channel its own, such as a-2.",
+        ),
         ({"sha256": "abc"}, "models/m/model.yaml: sha256:"),
         ({"kind": "segmenter"}, "models/m/model.yaml: kind:"),
         ({"thresold": 0.4}, "thresold: is not a field of a model card. Remove or correct it; known are schema, name"),
@@ -130,7 +133,10 @@ def test_every_field_of_a_card_says_what_it_is() -> None:
         ({"kind": "detector"}, "a detector cannot have the head softmax"),
         ({"input": {"name": "x"}}, "a classifier's input needs width and height"),
         ({"input": {"width": 8}}, "give both width and height, or neither"),
-        ({"input": {"width": 8, "height": 8, "std": [1, 0, 1]}}, "input.std: holds a 0. Give three numbers that are not 0."),
+        (
+            {"input": {"width": 8, "height": 8, "std": [1, 0, 1]}},
+            "input.std: holds a 0. Give three numbers that are not 0.",
+        ),
         ({"input": {"width": 8, "height": 8, "channels": "rgba"}}, "input.channels:"),
     ],
 )

@@ -13,6 +13,8 @@ import typer
 
 from trapline import __version__
 from trapline.cli.interrupt import saying
+from trapline.cli.models_commands import models
+from trapline.cli.options import Bucket, Data, Endpoint, Json, Project
 from trapline.cli.place import find_place
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, TraplineError
 
@@ -30,34 +32,12 @@ app = typer.Typer(
     "embedded store in ./trapline-data, unless options or AWS_ENDPOINT_URL name another.",
 )
 
-Project = Annotated[
-    Path, typer.Option("--project", help="The folder with pipeline.yaml.", show_default="the current folder")
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data",
-        help="The folder in which the embedded store keeps its buckets.",
-        show_default="$TRAPLINE_DATA, or trapline-data",
-    ),
-]
+app.add_typer(models)
+
 DemoData = Annotated[
     Path | None, typer.Option("--data", help="The demo's own data folder.", show_default="trapline-demo")
 ]
-Bucket = Annotated[
-    str | None,
-    typer.Option("--bucket", help="The bucket's name.", show_default="$TRAPLINE_BUCKET, or that in pipeline.yaml"),
-]
-Endpoint = Annotated[
-    str | None,
-    typer.Option(
-        "--endpoint",
-        help="The address of an S3 store that runs already; its keys come from the usual AWS_* variables.",
-        show_default="$AWS_ENDPOINT_URL, or the embedded store",
-    ),
-]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port of the embedded S3 endpoint; 0 takes a free one.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
 JobName = Annotated[
     str, typer.Argument(metavar="JOB", help="The job: its folders under incoming/, such as st7/2026-11-20.")
 ]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from trapline.errors import ConfigError, NotFound
+from trapline.errors import ConfigError
 from trapline.pipeline.load import Pipeline
 from trapline.pipeline.recipe import needed_models
+from trapline.registry import CARD, Registry
 from trapline.store.base import Store
 
 _PAGE = "docs/reference/model.md"
@@ -19,24 +20,20 @@ _PAGE = "docs/reference/model.md"
 
 def seed_models(pipeline: Pipeline, store: Store) -> list[str]:
     """Put every carried model that the bucket lacks into force. Returns their names. Raises `ConfigError`."""
-    seeded = []
-    for name, folder in _carried(pipeline).items():
+    seeded, registry = [], Registry(store, pipeline.layout)
+    for name, folder in carried(pipeline).items():
         card = _card(folder, name)
         data = _file(folder, card)
-        if not _in_force(store, pipeline.layout.model_current(name)):
+        if not registry.model(name).in_force:
             _check(folder, data)
-            _put(
-                store,
-                pipeline,
-                name,
-                card["version"],
-                {"model.yaml": (folder / "model.yaml").read_bytes(), card["file"]: data},
-            )
+            if not registry.whole(name, card["version"]):
+                registry.put(name, card["version"], {CARD: (folder / CARD).read_bytes(), card["file"]: data})
+            registry.promote(name, card["version"])
             seeded.append(name)
     return seeded
 
 
-def _carried(pipeline: Pipeline) -> dict[str, Path]:
+def carried(pipeline: Pipeline) -> dict[str, Path]:
     """Model name → the folder that it is carried in: its function's, or one of its own under models/."""
     functions = {f.name: f for stage in pipeline.stages.values() for f in stage.functions.values() if f.model}
     folders = {f.model.name: pipeline.folder / "functions" / f.name / "model" for f in functions.values() if f.model}
@@ -46,7 +43,7 @@ def _carried(pipeline: Pipeline) -> dict[str, Path]:
 
 def _card(folder: Path, name: str) -> dict[str, str]:
     """What of a card is needed at every start; the whole card is checked at the first."""
-    path = folder / "model.yaml"
+    path = folder / CARD
     if not path.is_file():
         raise _wrong(folder, "there is no such file", f"Put the model's card there; see {_PAGE}.")
     try:
@@ -81,14 +78,14 @@ def _read_whole(folder: Path) -> dict[str, str]:
     """A card that the quick look did not understand, read by those who say what is wrong with it."""
     from trapline.models import read_card  # noqa: PLC0415 - onnxruntime is not needed where all is well
 
-    card = read_card(folder / "model.yaml", _where(folder))
+    card = read_card(folder / CARD, _where(folder))
     return {"name": card.name, "version": card.version, "file": card.file, "sha256": card.sha256}
 
 
 def _check(folder: Path, data: bytes) -> None:
     from trapline.models import check_model, read_card  # noqa: PLC0415 - onnxruntime is needed at the first start alone
 
-    check_model(read_card(folder / "model.yaml", _where(folder)), data)
+    check_model(read_card(folder / CARD, _where(folder)), data)
 
 
 def _wrong(folder: Path, problem: str, remedy: str) -> ConfigError:
@@ -98,17 +95,3 @@ def _wrong(folder: Path, problem: str, remedy: str) -> ConfigError:
 def _where(folder: Path) -> str:
     above = folder.parent
     return f"models/{folder.name}/model.yaml" if above.name == "models" else f"functions/{above.name}/model/model.yaml"
-
-
-def _in_force(store: Store, key: str) -> bool:
-    try:
-        store.head(key)
-    except NotFound:
-        return False
-    return True
-
-
-def _put(store: Store, pipeline: Pipeline, name: str, version: str, files: dict[str, bytes]) -> None:
-    for file, data in files.items():
-        store.put(pipeline.layout.model(name, version, file), data)
-    store.put(pipeline.layout.model_current(name), version.encode())

@@ -27,11 +27,12 @@ async def save(world: World, name: str, update: dict[str, Any], *, written: bool
     return desk.control
 
 
-async def unpin(world: World, name: str) -> None:
-    """The job is to be pinned anew: written down before the request for it is deleted."""
+async def unpin(world: World, name: str, stages: tuple[str, ...] = ()) -> None:
+    """The job, or these stages of it, are to be pinned anew: written down before the request for it is deleted."""
     desk = world.desk(name)
     got = (await refusals.gets(world, [world.layout.control_job(name)], refusals.SURE))[0]
     desk.control = desk.control or (load(JobControl, got.data) if got else None)
     if desk.control is not None and desk.control.pins:
-        await save(world, name, {"pins": {}}, written=True)
+        update: dict[str, Any] = {"anew": (*desk.control.anew, *stages)} if stages else {"pins": {}, "anew": ()}
+        await save(world, name, update, written=True)
     desk.reopen()

@@ -90,13 +90,17 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     control = desk.control or JobControl(job=name)
     if control.seal and control.pins and control.config == config and not _fit(world, control):
         control = await _with_new_stages(world, control, manifest)
-    if not _fit(world, control) or control.config != config:
+    same = _fit(world, control) and control.config == config
+    if not same or control.anew:
         await read_models(world)
-        pins = resolve_pins(world.pipeline, manifest, world.models)
+        if desk.stale:
+            return  # somebody asked for it anew meanwhile: it is opened again
+        keep = {stage: pin for stage, pin in control.pins.items() if same and stage not in control.anew}
+        pins = resolve_pins(world.pipeline, manifest, world.models, keep)
         if desk.refused and desk.refused in (pin.recipe for pin in pins.values()):
             why = f"A worker cannot reproduce the job's recipe: {desk.refused_why}."
             raise ConfigError(why, remedy="Restart the engine.")
-        control = await control_record.save(world, name, {"pins": pins, "config": config})
+        control = await control_record.save(world, name, {"pins": pins, "config": config, "anew": ()})
     desk.control = control
     world.ledger.pinned(name, control.pins)
     if manifest is not None and got is not None:

@@ -7,6 +7,7 @@ import logging
 from trapline.dispatcher import charting, control_record, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import KeyUnusable, StoreError
+from trapline.pipeline.recipe import with_what_follows
 from trapline.records import Request, load
 
 log = logging.getLogger("trapline.dispatcher")
@@ -55,5 +56,7 @@ async def _act(world: World, request: Request) -> None:
         desk.notify_tries.clear()
         desk.notify_at.clear()
         charting.reopen(world, job)
-    elif request.action == "reprocess":
-        await control_record.unpin(world, job)
+    elif request.action == "reprocess" and (not request.stage or request.stage in world.pipeline.stages):
+        await control_record.unpin(
+            world, job, with_what_follows(world.pipeline, request.stage) if request.stage else ()
+        )

@@ -319,7 +319,11 @@ def _cut_off(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> 
 
 def _nothing_more(graph: Graph, job: Job, image: Image) -> None:
     if image.bytes_gone and image.states[graph.last] == UNKNOWN:
-        marks.drop(job, image)
+        if FAILED not in image.states:
+            marks.drop(job, image)
+            return
+        for stage in [s for s, state in enumerate(image.states) if state == UNKNOWN]:
+            marks.put(job, image, stage, BLOCKED)  # it failed elsewhere, and what is gone cannot be tried again
     else:
         marks.settle_unknown(graph, job, image)
 

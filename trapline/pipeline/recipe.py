@@ -20,13 +20,27 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def resolve_pins(pipeline: Pipeline, manifest: Manifest | None, models: Models) -> dict[str, Pin]:
-    """The pins of a job's stages. Raises `ConfigError` where a manifest asks for what is not there."""
+def resolve_pins(
+    pipeline: Pipeline, manifest: Manifest | None, models: Models, keep: Mapping[str, Pin] | None = None
+) -> dict[str, Pin]:
+    """The pins of a job's stages; those in `keep` stay.
+
+    Raises `ConfigError` where a manifest asks for what is not there.
+    """
     choices = _choices(pipeline, manifest)
     pins: dict[str, Pin] = {}
     for stage in pipeline.stages.values():
-        pins[stage.name] = _pin(stage, choices, pins, models)
+        pins[stage.name] = (keep or {}).get(stage.name) or _pin(stage, choices, pins, models)
     return pins
+
+
+def with_what_follows(pipeline: Pipeline, stage: str) -> tuple[str, ...]:
+    """A stage and every stage that builds on it, in order."""
+    found = [stage]
+    for other in pipeline.stages.values():
+        if other.name not in found and any(parent in found for parent in other.parents):
+            found.append(other.name)
+    return tuple(found)
 
 
 def config_digest(pipeline: Pipeline, manifest: Manifest | None) -> str:
