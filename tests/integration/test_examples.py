@@ -164,29 +164,36 @@ def test_what_the_detector_doubts_is_kept_for_a_person_and_the_rest_is_named(tmp
         assert {row["classifier"] for row in rows if row["label"]} == {"classify"}
 
 
-BLIND = '''"""A classifier that fails on every image."""
+COVERED = '''"""A classifier that fails on every image until its cap is taken off."""
+
+from pathlib import Path
 
 from trapline.errors import Permanent
 
+CAP = Path(__file__).with_name("cap")
 
-class Blind:
+
+class Covered:
     def handle(self, items):
-        return [Permanent("The lens cap is on.") for _ in items]
+        if CAP.exists():
+            return [Permanent("The lens cap is on.") for _ in items]
+        named = [{"label": "noctuid", "score": 1.0}]
+        return [{"detections": [{"id": d["id"], "classifications": named} for d in item.detections]} for item in items]
 '''
 
 
 @pytest.mark.slow
-def test_an_image_on_which_one_classifier_fails_has_the_others_word(tmp_path: Path) -> None:
+def test_an_image_on_which_one_classifier_fails_has_the_others_word_until_it_is_tried_again(tmp_path: Path) -> None:
     folder = project("ensemble", tmp_path / "traps")
-    blind = folder / "functions" / "blind"
-    blind.mkdir()
-    (blind / "__init__.py").touch()
-    (blind / "handler.py").write_text(BLIND)
-    settings = {"name": "blind", "handler": "functions.blind.handler:Blind", "accepts": "detections"}
-    (blind / "function.yaml").write_text(yaml.safe_dump(settings))
+    covered = folder / "functions" / "covered"
+    covered.mkdir()
+    for name, text in (("__init__.py", ""), ("cap", ""), ("handler.py", COVERED)):
+        (covered / name).write_text(text)
+    settings = {"name": "covered", "handler": "functions.covered.handler:Covered", "accepts": "detections"}
+    (covered / "function.yaml").write_text(yaml.safe_dump(settings))
     path = folder / "pipeline.yaml"
     spec = yaml.safe_load(path.read_text())
-    spec["stages"]["second"] = {"function": "blind", "from": "detections/", "to": "second/"}
+    spec["stages"]["second"] = {"function": "covered", "from": "detections/", "to": "second/"}
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     with engine(folder, folder / "trapline-data") as served:
         served.upload(JOB, {FEW: IMAGES[FEW]})
@@ -197,6 +204,15 @@ def test_an_image_on_which_one_classifier_fails_has_the_others_word(tmp_path: Pa
             assert (one["missing"], list(one["opinions"])) == (["second"], ["first"])
         (letter,) = served.keys("failed/second/")
         assert served.json(letter)["message"] == "The lens cap is on."
+
+        (covered / "cap").unlink()
+        served.delete(letter)
+        served.closed(JOB, 2)
+        line = served.lines(JOB)[FEW]
+        assert line["known"]["ensemble"]["missing"] == []
+        for one in line["detections"]:
+            assert "missing" not in one
+            assert one["opinions"]["second"] == {"label": "noctuid", "score": 1.0}
 
 
 @pytest.mark.slow
