@@ -64,7 +64,7 @@ def _run(name: str, folder: Path, *, made_only: bool) -> None:
     rel, line = _telling(place)
     print(f"\nWhat the results say of {rel}, shortened:")
     print(
-        yaml.safe_dump(_short(line), sort_keys=False, default_flow_style=None, allow_unicode=True, width=110).rstrip()
+        yaml.safe_dump(_short(line), sort_keys=False, default_flow_style=None, allow_unicode=True, width=200).rstrip()
     )
     print(f"\nRead on in {folder / 'README.md'}; `cd {folder}` first, and the commands there work.")
 
