@@ -313,12 +313,6 @@ def _path(url: str) -> str:
         return ""
 
 
-def in_force(current: bytes) -> str:
-    """The version that a model's `current` names: its first line. Below it are those that were in force before."""
-    lines = current.decode("utf-8-sig", "replace").split()
-    return lines[0] if lines else ""
-
-
 def short_hash(text: str, digits: int) -> str:
     """The first hexadecimal digits of a text's sha256."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:digits]

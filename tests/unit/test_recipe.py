@@ -87,6 +87,12 @@ MATTERS: dict[str, tuple[Callable[[Project], Any], set[str]]] = {
         ),
         {"detect", "classify", "compile"},
     ),
+    "a model's card": (
+        lambda p: setattr(
+            p, "models", {("moths", "current"): MODEL[("moths", "current")].model_copy(update={"version": "1.0.1"})}
+        ),
+        {"detect", "classify", "compile"},
+    ),
     "a parameter": (
         lambda p: p.spec["stages"]["detect"].update(parameters={"threshold": 0.7}),
         {"detect", "classify", "compile"},
@@ -128,9 +134,6 @@ INDIFFERENT: dict[str, Callable[[Project], Any]] = {
     "a parameter's default written out": lambda p: p.spec["stages"]["detect"].update(parameters={"threshold": 0.5}),
     "a function that is not chosen": lambda p: p.function("other", lambda f: f.update(version="9")),
     "the order of stages": lambda p: p.spec.update(stages=dict(reversed(p.spec["stages"].items()))),
-    "a model's name for the same version": lambda p: setattr(
-        p, "models", {("moths", "current"): MODEL[("moths", "current")].model_copy(update={"version": "1.0.1"})}
-    ),
 }
 
 

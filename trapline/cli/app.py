@@ -203,6 +203,41 @@ def retry(
 
 
 @app.command()
+def reprocess(
+    what: Annotated[
+        str, typer.Argument(metavar="JOB|PREFIX", help="A job, or how the names of several begin: st7/2026-11.")
+    ],
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            "--stage",
+            help="Only this stage and what builds on it; the others keep what they were run with.",
+            show_default="every stage",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before several jobs are run again.")] = False,
+    project: Project = Path(),
+    data: Data = None,
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    json_: Json = False,
+) -> None:
+    """Run again what was made with another model, function or parameters than the present ones.
+
+    A job keeps what it began with. This brings it up to date: stages that would be run as before keep their records,
+    so that a new classifier costs no detections. It says first how many images that are and about how long they take.
+    The results become a new revision; the old ones stay.
+
+    Example: trapline reprocess st7/2026-11-20 --dry-run
+    """
+    from trapline.cli.reprocess import reprocess as run_reprocess
+
+    place = find_place(project, data, bucket, endpoint)
+    run_reprocess(place, what, stage, dry_run=dry_run, yes=yes, as_json=json_)
+
+
+@app.command()
 def cancel(
     job: JobName,
     project: Project = Path(),

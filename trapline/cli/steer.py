@@ -20,11 +20,17 @@ from trapline.template import copy_project
 
 
 def ask(
-    store: Store, layout: Layout, action: Literal["sweep", "retry", "reprocess"], *, job: str = "", rel: str = ""
+    store: Store,
+    layout: Layout,
+    action: Literal["sweep", "retry", "reprocess"],
+    *,
+    job: str = "",
+    rel: str = "",
+    stage: str = "",
 ) -> None:
     """Leave a request for whatever engine serves the bucket; it reads them every few seconds."""
     key = layout.request(f"{action}-{secrets.token_hex(6)}")
-    store.put(key, Request(action=action, job=job, rel=rel).dump(), content_type="application/json")
+    store.put(key, Request(action=action, job=job, rel=rel, stage=stage).dump(), content_type="application/json")
 
 
 def retry(place: Place, what: str, *, as_json: bool) -> None:

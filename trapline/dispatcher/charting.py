@@ -9,11 +9,11 @@ from trapline import sweep
 from trapline.dispatcher import control_record, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import KeyUnusable, StoreError
-from trapline.keys import in_force
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
 from trapline.records import LastFinal, Receipt, Received, RollEntry, Seen, Summary, load
+from trapline.registry import in_force
 from trapline.store.base import Entry
 
 log = logging.getLogger("trapline.sweep")

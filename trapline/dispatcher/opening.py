@@ -10,11 +10,12 @@ import yaml
 from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
-from trapline.keys import fetched_name, in_force
+from trapline.keys import fetched_name
 from trapline.ledger import closing
 from trapline.pipeline.reading import parsed
 from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
 from trapline.records import JobControl, Listed, Manifest, ModelRef, Ticket, load, read_manifest
+from trapline.registry import in_force
 from trapline.store.base import Got
 
 log = logging.getLogger("trapline.dispatcher")

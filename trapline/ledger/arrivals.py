@@ -278,7 +278,7 @@ def _dead_letters(graph: Graph, job: Job, image: Image, found: list[Found]) -> b
             and image.states[stage] not in (FAILED, BLOCKED)
         ):
             marks.failed_as_found(graph, job, image, stage, f)
-    _joined(graph, job, image, found)
+    clean = _joined(graph, job, image, found) and clean
     present = {graph.names.index(f.stage) for f in found if f.outcome == "failed"}
     for stage in range(len(graph.names)):
         if image.graves & 1 << stage and stage not in present:  # it was deleted: that is a retry from the first try
@@ -289,13 +289,20 @@ def _dead_letters(graph: Graph, job: Job, image: Image, found: list[Found]) -> b
     return clean
 
 
-def _joined(graph: Graph, job: Job, image: Image, found: list[Found]) -> None:
-    """Records of joins that went on without something hold only while that is missing still."""
+def _joined(graph: Graph, job: Job, image: Image, found: list[Found]) -> bool:
+    """Records of joins that went on without something hold only while that is missing still.
+
+    False: such a record stands beside a dead letter, which is to be removed.
+    """
+    clean, letters = True, {f.stage: f for f in found if f.outcome == "failed"}
     for f in found:
-        stage = graph.names.index(f.stage)
+        stage, letter = graph.names.index(f.stage), letters.get(f.stage)
         waits = f.missing and f.outcome != "failed" and image.states[stage] not in PASSED
-        if waits and _fresh(job, image, f) and _same_inputs(graph, image, stage, f):
+        cut_off = letter is not None and _cut_off(graph, job, image, stage, letter)
+        if waits and not cut_off and _fresh(job, image, f) and _same_inputs(graph, image, stage, f):
             marks.believe(graph, job, image, stage, f)
+            clean = clean and letter is None
+    return clean
 
 
 def _same_inputs(graph: Graph, image: Image, stage: int, found: Found) -> bool:

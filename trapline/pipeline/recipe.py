@@ -74,7 +74,9 @@ def _pin(stage: Stage, choices: dict[str, StageChoice] | None, pins: dict[str, P
     model = models[(chosen.name, chosen.version)] if chosen else None
     when = stage.spec.when.model_dump(mode="json", exclude_none=True) if stage.spec.when else None
     enabled = choices is None or stage.spec.type is None or choice is not None
-    parts: list[Any] = [name, function.version, model.sha256 if model else None, parameters, when, enabled]
+    # One file may stand under two cards, which feed it or read it otherwise: a card belongs to name and version.
+    weights = [model.name, model.version, model.sha256] if model else None
+    parts: list[Any] = [name, function.version, weights, parameters, when, enabled]
     return Pin(
         stage=stage.name,
         recipe=digest([*parts, [pins[parent].recipe for parent in stage.parents]]),

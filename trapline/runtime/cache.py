@@ -92,21 +92,21 @@ class RecordCache:
 
 
 class ModelCache:
-    """Models by their hash, on this machine's disk and in this process."""
+    """Models by name, version and hash, on this machine's disk and in this process."""
 
     def __init__(self, store: Store, layout: Layout, folder: Path) -> None:
         self._store = store
         self._layout = layout
         self._folder = folder
-        self._loaded: dict[str, Model] = {}
+        self._loaded: dict[ModelRef, Model] = {}
 
     def load(self, ref: ModelRef) -> Model:
         """The model, downloaded at most once per machine. Raises `Temporary` (`model_unusable`) or `ConfigError`."""
-        if ref.sha256 not in self._loaded:
+        if ref not in self._loaded:
             from trapline.models import Model  # noqa: PLC0415 - onnxruntime is loaded by the stages that use a model alone
 
-            self._loaded[ref.sha256] = Model.load(self._local(ref))
-        return self._loaded[ref.sha256]
+            self._loaded[ref] = Model.load(self._local(ref))
+        return self._loaded[ref]
 
     def _local(self, ref: ModelRef) -> Path:
         folder = self._folder / f"{ref.name}-{ref.version}-{ref.sha256[:32]}"

@@ -1,0 +1,155 @@
+"""`trapline reprocess`: what is stale, what it would cost, and that nothing else runs again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trapline.cli.place import Place
+from trapline.cli.reprocess import reprocess
+from trapline.errors import ConfigError, TraplineError
+from trapline.pipeline.load import load_pipeline
+from trapline.store.base import Store
+from trapline.store.memory import MemoryStore
+from trapline.testing import Simulated
+
+BASIC = Path(__file__).parents[1] / "functions" / "basic"
+
+
+class MemoryPlace(Place):
+    """A bucket in memory."""
+
+    held: MemoryStore
+
+    def store(self) -> Store:
+        return self.held
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    shutil.copytree(BASIC, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def store(project: Path, case: Any) -> Iterator[MemoryStore]:
+    """Two nights that are done."""
+
+    async def nights(world: Simulated) -> None:
+        for job in ("st7/n1", "st7/n2"):
+            world.put(f"incoming/{job}/a.jpg", b"moth")
+            world.put(f"incoming/{job}/b.jpg", b"bad")
+            world.put(f"incoming/{job}/_DONE")
+        await asyncio.sleep(30)
+
+    world = Simulated(project)
+    world.play(nights)
+    yield world.store
+
+
+def run(project: Path, store: MemoryStore, what: str, stage: str | None = None, *, dry_run: bool = False) -> None:
+    place = MemoryPlace(load_pipeline(project), project, "basic", "memory:")
+    object.__setattr__(place, "held", store)
+    reprocess(place, what, stage, dry_run=dry_run, yes=True, as_json=True)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def requests(store: MemoryStore) -> list[Any]:
+    return [json.loads(store.get(entry.key).data) for entry in store.list("control/requests/")]
+
+
+def newer(project: Path, function: str) -> None:
+    file = project / "functions" / function / "function.yaml"
+    text = file.read_text()
+    assert "version: 1.0.0" in text
+    file.write_text(text.replace("version: 1.0.0", "version: 1.1.0"))
+
+
+def final(store: MemoryStore, job: str) -> int:
+    return int(json.loads(store.get(f"results/{job}/summary.json").data)["last_final"]["N"])
+
+
+def test_what_is_up_to_date_is_left_alone(
+    project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(project, store, "st7/n1")
+    assert told(capsys)["asked"] == 0 and requests(store) == []
+
+
+def test_a_newer_classifier_costs_no_detections(
+    project: Path, store: MemoryStore, case: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer(project, "classify")
+    run(project, store, "st7/n1")
+    answer = told(capsys)
+    (part,) = answer["jobs"][0]["stages"]
+    assert (part["stage"], part["images"], part["why"]) == ("classify", 1, "classify 1.0.0 → classify 1.1.0")
+    assert part["seconds_each"] >= 0 and answer["asked"] == 1
+    case.ASKED.clear()
+    Simulated(project, store).play(lambda world: asyncio.sleep(60))
+    assert case.ASKED.total() == 0  # no image was detected again
+    assert (final(store, "st7/n1"), final(store, "st7/n2")) == (2, 1)
+
+
+def test_a_dry_run_asks_for_nothing(project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]) -> None:
+    newer(project, "classify")
+    run(project, store, "st7", dry_run=True)
+    answer = told(capsys)
+    assert [job["job"] for job in answer["jobs"] if job["stages"]] == ["st7/n1", "st7/n2"]
+    assert answer["asked"] == 0 and requests(store) == []
+
+
+def test_one_stage_leaves_the_others_as_they_were_pinned(
+    project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer(project, "detect")
+    newer(project, "classify")
+    run(project, store, "st7/n2", "classify")
+    assert [part["stage"] for part in told(capsys)["jobs"][0]["stages"]] == ["classify"]
+    assert [(r["job"], r["stage"]) for r in requests(store)] == [("st7/n2", "classify")]
+
+
+def test_results_alone_are_compiled_again(
+    project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer(project, "compile")
+    run(project, store, "st7/n1")
+    (job,) = told(capsys)["jobs"]
+    assert (job["stages"], job["compile"]) == ([], True)
+    Simulated(project, store).play(lambda world: asyncio.sleep(60))
+    assert final(store, "st7/n1") == 2
+
+
+@pytest.mark.parametrize(
+    ("what", "stage", "words"),
+    [
+        ("st9", None, "none begins so"),
+        ("st7/n1", "clasify", "Did you mean 'classify'"),
+        ("st7/n1", "fetch", "runs once"),
+    ],
+)
+def test_a_wrong_name_is_told_with_what_there_is(
+    project: Path, store: MemoryStore, what: str, stage: str | None, words: str
+) -> None:
+    with pytest.raises((ConfigError, TraplineError)) as caught:
+        run(project, store, what, stage)
+    assert words in str(caught.value)
+
+
+def test_a_job_that_has_not_begun_is_told_and_left(
+    project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put("incoming/st8/n1/a.jpg", b"moth")
+    run(project, store, "st8/n1")
+    answer = told(capsys)
+    assert "not begun" in answer["jobs"][0]["problem"] and answer["asked"] == 0
