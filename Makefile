@@ -36,7 +36,7 @@ train: $(VENV)/.train
 
 # The newest versions that fit together, for every supported Python. What torch brings for GPUs is left to torch; the
 # `bench` extra, which no check or test needs, is left to pip.
-EXTRAS := sqs minio k8s train dev
+EXTRAS := sqs minio k8s plots train dev
 
 constraints: $(VENV)/.dev
 	@$(PIP) install 'uv>=0.8'

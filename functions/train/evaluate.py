@@ -1,6 +1,7 @@
 """How good the models are, on held-out scenes, through the files and the code that the stages use. Needs no torch.
 
-`python -m functions.train.evaluate` measures the models that the functions carry.
+`python -m functions.train --evaluate` measures the models that the functions carry. What the figures are is decided in
+`trapline.evaluation`.
 """
 
 from __future__ import annotations
@@ -13,21 +14,25 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from functions.train.scenes import Insect, look_at_random, make
-from trapline.images import Image
+from trapline.evaluation.cards import write_quality
+from trapline.evaluation.classifying import classifier_figures
+from trapline.evaluation.detecting import detector_figures, pairs
+from trapline.evaluation.matching import Found, Truth
+from trapline.evaluation.measuring import FLOOR, Answer, crops, found_of
+from trapline.evaluation.report import main_figures, named
+from trapline.images import Box, Image
 from trapline.models import Detection, Model
-from trapline.models.heads import overlaps
 
 FUNCTIONS = Path(__file__).resolve().parents[1]
 DETECTOR, CLASSIFIER = Path("detect/model"), Path("classify/model")
 SEED, EXAMS = 7, 80
 
-MATCH = 0.5  # intersection over union from which a detection counts as the insect
-FAINTEST = 0.05  # detections are ranked from this confidence up
+Quality = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,6 @@ class Exam:
 
     jpeg: bytes
     insects: tuple[Insect, ...]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Detections over all exams, best first, and which of them are right."""
-
-    scores: NDArray[np.float64]
-    right: NDArray[np.bool_]
-    insects: int  # how many there are to find
 
 
 def exams(seed: int, count: int, workers: int = 1) -> list[Exam]:
@@ -61,105 +57,98 @@ def _exam(seed: int, number: int) -> Exam:
     return Exam(scene.jpeg(int(rng.integers(60, 93))), scene.insects)
 
 
-def detector_quality(model: Model, papers: Sequence[Exam]) -> dict[str, float | int]:
-    """Average precision at an overlap of 0.5, precision and recall at the card's threshold, and milliseconds."""
-    begun = time.process_time()
-    found = [model.detect([Image(paper.jpeg)], threshold=FAINTEST)[0] for paper in papers]
-    spent = time.process_time() - begun
-    ranked = rank(found, papers)
-    told = ranked.scores >= model.card.threshold
-    hits = int((ranked.right & told).sum())
+def detector_quality(model: Model, papers: Sequence[Exam]) -> Quality:
+    """What stands on a detector's card: average precision, precision and recall at its threshold, CPU milliseconds."""
+    spent, found = 0.0, []
+    for paper in papers:
+        image = Image(paper.jpeg)
+        begun = time.process_time()
+        model.detect([image])  # as a stage does
+        spent += time.process_time() - begun
+        found += model.detect([image], threshold=FLOOR)
     return {
-        "map50": round(average_precision(ranked), 4),
-        "precision": round(hits / max(1, int(told.sum())), 4),
-        "recall": round(hits / max(1, ranked.insects), 4),
+        **main_figures("detector", detector_measured(model, papers, found)),
         "images": len(papers),
-        "insects": ranked.insects,
+        "objects": sum(len(paper.insects) for paper in papers),
         "cpu_ms_per_image": round(1000 * spent / len(papers), 1),
     }
 
 
-def classifier_quality(model: Model, detector: Model, papers: Sequence[Exam]) -> dict[str, float | int]:
-    """Share of insects named right, on the true boxes and on the boxes that the detector finds."""
-    on_truth: list[bool] = []
-    on_found: list[bool] = []
-    spent, crops = 0.0, 0
-    for paper in papers:
+def best_threshold(model: Model, papers: Sequence[Exam]) -> float:
+    """The confidence at which precision and recall are best together (F1)."""
+    found = [model.detect([Image(paper.jpeg)], threshold=FLOOR)[0] for paper in papers]
+    best = detector_measured(model, papers, found)["best"]
+    return float(best["threshold"]) if best else model.card.threshold
+
+
+def detector_measured(model: Model, papers: Sequence[Exam], found: Sequence[Sequence[Detection]]) -> Quality:
+    """Every figure of what a detector found; the scenes' insects are all of its one label."""
+    (label,) = model.card.labels
+    truths = [truth(paper.insects, [label] * len(paper.insects), (label,)) for paper in papers]
+    founds = [found_of(one, {label: 0}) for one in found]
+    return detector_figures(truths, founds, (label,), model.card.threshold, draws=0)
+
+
+def classifier_quality(model: Model, detector: Model, papers: Sequence[Exam]) -> Quality:
+    """What stands on a classifier's card: insects named right, on true boxes and on those that the detector finds."""
+    on_truth, on_found = [], []
+    spent = 0.0
+    for number, paper in enumerate(papers):
         image = Image(paper.jpeg)
         begun = time.process_time()
-        on_truth += _named_right(model, image, [insect.box for insect in paper.insects], paper.insects)
-        spent, crops = spent + time.process_time() - begun, crops + len(paper.insects)
-        boxes, insects = _pairs(detector.detect([image])[0], paper.insects)
-        on_found += _named_right(model, image, boxes, insects)
+        on_truth.append(_named(model, number, image, [insect.box for insect in paper.insects], paper.insects))
+        spent += time.process_time() - begun
+        boxes, insects = found_insects(detector.detect([image])[0], paper.insects)
+        on_found.append(_named(model, number, image, boxes, insects))
+    told, told_on_found = (
+        classifier_figures(named(some, len(model.card.labels)), model.card.labels, draws=0)
+        for some in (on_truth, on_found)
+    )
+    objects = sum(len(paper.insects) for paper in papers)
     return {
-        "top1": round(float(np.mean(on_truth)), 4),
-        "top1_on_detections": round(float(np.mean(on_found)), 4),
-        "crops": crops,
-        "cpu_ms_per_crop": round(1000 * spent / max(1, crops), 2),
+        **main_figures("classifier", told),
+        "top1_on_detections": round(told_on_found["top1"], 4),
+        "images": len(papers),
+        "objects": objects,
+        "cpu_ms_per_crop": round(1000 * spent / max(1, objects), 2),
     }
 
 
-def rank(found: Sequence[Sequence[Detection]], papers: Sequence[Exam]) -> Ranked:
-    """Match detections with insects, image by image, each insect at most once, the most confident first."""
-    rows: list[tuple[float, bool]] = []
-    for detections, paper in zip(found, papers, strict=True):
-        matched = matches(detections, paper.insects)
-        rows += [(one.confidence, at is not None) for one, at in zip(detections, matched, strict=True)]
-    rows.sort(key=lambda row: -row[0])
-    scores, right = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], bool)
-    return Ranked(scores, right, sum(len(paper.insects) for paper in papers))
+def found_insects(detections: Sequence[Detection], insects: Sequence[Insect]) -> tuple[list[Box], list[Insect]]:
+    """The boxes that found an insect, and which insects those are."""
+    found = Found.of([one.box for one in detections], [0] * len(detections), [one.confidence for one in detections])
+    there = truth(insects, ["insect"] * len(insects), ("insect",))
+    both = [(told, at) for at, told in pairs(there, found, 0.0) if at is not None and told is not None]
+    return [detections[told].box for told, _ in both], [insects[at] for _, at in both]
 
 
-def matches(detections: Sequence[Detection], insects: Sequence[Insect]) -> list[int | None]:
-    """Per detection the number of the insect it found, or none."""
-    if not insects or not detections:
-        return [None] * len(detections)
-    shares = overlaps(_boxes([one.box for one in detections]), _boxes([insect.box for insect in insects]))
-    result: list[int | None] = []
-    for row in shares:
-        best = int(row.argmax())
-        result.append(best if row[best] >= MATCH else None)
-        if row[best] >= MATCH:
-            shares[:, best] = 0
-    return result
+def truth(insects: Sequence[Insect], names: Sequence[str], labels: Sequence[str]) -> Truth:
+    """The insects of one scene as truth, named by `names`, which are among `labels`."""
+    return Truth.of([insect.box for insect in insects], [labels.index(name) for name in names])
 
 
-def average_precision(ranked: Ranked) -> float:
-    """The area under precision over recall, with precision made monotonic."""
-    if not len(ranked.right):
-        return 0.0
-    hits = np.cumsum(ranked.right)
-    precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
-    steps = np.diff(np.concatenate([[0.0], hits / max(1, ranked.insects)]))
-    return float((precision * steps).sum())
+def _named(model: Model, number: int, image: Image, boxes: Sequence[Box], insects: Sequence[Insect]) -> Answer:
+    labels = model.card.labels
+    rows = model.classify(crops(model, image, boxes)) if boxes else []
+    ranks = tuple(tuple((labels.index(label), score) for label, score in row) for row in rows)
+    there = truth(insects, [insect.label for insect in insects], labels)
+    return Answer(number, there, Found.of([], [], []), ranks, read=True)
 
 
-def best_threshold(ranked: Ranked) -> float:
-    """The confidence at which precision and recall are best together (F1)."""
-    hits = np.cumsum(ranked.right)
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + ranked.insects)
-    return float(ranked.scores[int(f1.argmax())])
+def evaluate(models: Path, seed: int, count: int, *, write_cards: bool = False) -> None:
+    """Measure the models in `models`, print the figures, and with `write_cards` put them on their cards."""
+    papers = exams(seed, count, os.cpu_count() or 1)
+    detector, classifier = Model.load(models / DETECTOR), Model.load(models / CLASSIFIER)
+    told = {DETECTOR: detector_quality(detector, papers), CLASSIFIER: classifier_quality(classifier, detector, papers)}
+    for folder, figures in told.items():
+        print(folder.parent, figures)
+        if write_cards:
+            write_quality(models / folder / "model.yaml", {"command": command(seed, count), **figures})
 
 
-def _pairs(
-    detections: Sequence[Detection], insects: Sequence[Insect]
-) -> tuple[list[tuple[float, float, float, float]], list[Insect]]:
-    matched = matches(detections, insects)
-    pairs = [(one.box, insects[at]) for one, at in zip(detections, matched, strict=True) if at is not None]
-    return [box for box, _ in pairs], [insect for _, insect in pairs]
-
-
-def _named_right(
-    model: Model, image: Image, boxes: Sequence[tuple[float, float, float, float]], insects: Sequence[Insect]
-) -> list[bool]:
-    spec = model.card.input
-    crops = image.crops(boxes, spec.width or 0, margin=spec.margin)
-    named = [ranked[0][0] for ranked in model.classify(crops, top_k=1)]
-    return [name == insect.label for name, insect in zip(named, insects, strict=True)]
-
-
-def _boxes(boxes: Sequence[tuple[float, float, float, float]]) -> NDArray[np.float32]:
-    return np.array(boxes, np.float32).reshape(-1, 4)
+def command(seed: int, count: int) -> str:
+    """What measures the figures on a card again."""
+    return f"python -m functions.train.evaluate --seed {seed} --exams {count}"
 
 
 def main() -> None:
@@ -168,11 +157,9 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=FUNCTIONS, help="folder with detect/model and classify/model")
     parser.add_argument("--seed", type=int, default=SEED, help="of the held-out scenes (default %(default)s)")
     parser.add_argument("--exams", type=int, default=EXAMS, help="how many of them (default %(default)s)")
+    parser.add_argument("--write-cards", action="store_true", help="put the figures on the models' cards")
     options = parser.parse_args()
-    papers = exams(options.seed, options.exams, os.cpu_count() or 1)
-    detector, classifier = Model.load(options.models / DETECTOR), Model.load(options.models / CLASSIFIER)
-    print(detector.card.name, detector_quality(detector, papers))
-    print(classifier.card.name, classifier_quality(classifier, detector, papers))
+    evaluate(options.models, options.seed, options.exams, write_cards=options.write_cards)
 
 
 if __name__ == "__main__":

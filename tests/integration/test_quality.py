@@ -27,7 +27,7 @@ from functions.train.evaluate import (
     classifier_quality,
     detector_quality,
     exams,
-    matches,
+    found_insects,
 )
 from functions.train.scenes import LABELS, Look, Scene, make
 from trapline.errors import Permanent
@@ -200,7 +200,7 @@ def test_every_kind_of_file_gives_boxes_close_to_the_plain_ones(kind: str) -> No
 def test_a_one_bit_tiff_still_shows_where_insects_are() -> None:
     bits = scene().picture.convert("L").point(lambda value: 255 if value > 90 else 0).convert("1")
     detections = found(saved(bits, "TIFF", compression="group4"))
-    hits = [at for at in matches(detections, scene().insects) if at is not None]
+    hits, _ = found_insects(detections, scene().insects)
     assert len(hits) >= len(scene().insects) * 0.4
 
 

@@ -7,10 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from functions.train.evaluate import Exam, average_precision, best_threshold, matches, rank
-from functions.train.scenes import LABELS, Insect, Look, look_at_random, make
+from functions.train.scenes import LABELS, Look, look_at_random, make
 from functions.train.sprites import SIZES, draw
-from trapline.models import Detection
 
 BARE = Look(insects=0, noise=0, clutter=False)
 
@@ -95,28 +93,3 @@ def test_a_season_has_empty_sheets_and_crowds() -> None:
     assert min(counts) == 0
     assert max(counts) > 200
     assert 10 < np.median(counts) < 80
-
-
-def found(*boxes: tuple[float, float, float, float, float]) -> list[Detection]:
-    return [Detection(box[:4], "insect", box[4]) for box in boxes]
-
-
-TRUTH = (Insect("noctuid", (0, 0, 10, 10)), Insect("noctuid", (50, 50, 60, 70)))
-
-
-def test_an_insect_is_found_once_and_by_the_first_that_says_so() -> None:
-    twice = found((0, 0, 10, 10, 0.9), (0, 0, 10, 9, 0.8), (100, 100, 110, 110, 0.7))
-    assert matches(twice, TRUTH) == [0, None, None]
-
-
-def test_average_precision_is_one_when_all_is_found_and_half_when_half_is() -> None:
-    paper = Exam(b"", TRUTH)
-    assert average_precision(rank([found((0, 0, 10, 10, 0.9), (50, 50, 60, 70, 0.6))], [paper])) == pytest.approx(1)
-    assert average_precision(rank([found((0, 0, 10, 10, 0.9))], [paper])) == pytest.approx(0.5)
-    assert average_precision(rank([found((0, 0, 10, 10, 0.5), (8, 8, 30, 30, 0.9))], [paper])) == pytest.approx(0.25)
-    assert average_precision(rank([[]], [paper])) == 0
-
-
-def test_the_best_threshold_keeps_what_is_right_and_drops_what_is_wrong() -> None:
-    ranked = rank([found((0, 0, 10, 10, 0.9), (50, 50, 60, 70, 0.6), (80, 0, 90, 9, 0.4))], [Exam(b"", TRUTH)])
-    assert best_threshold(ranked) == pytest.approx(0.6)
