@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from functions.crop.handler import Crop
@@ -186,12 +188,12 @@ def test_what_cannot_be_cut_out_is_told_in_one_line() -> None:
 
 
 def test_parameters_that_contradict_each_other_are_refused_before_any_image() -> None:
-    for given, words in (
+    for chosen, words in (
         ({"square": True, "padding": "none"}, "is no square"),
         ({"most": 0, "thumbnail": 0}, "nothing would be written"),
     ):
         with pytest.raises(Permanent, match=words):
-            Crop().setup(SimpleNamespace(parameters=parameters("crop", **given)))
+            Crop().setup(SimpleNamespace(parameters=parameters("crop", **chosen)))
     with pytest.raises(ConfigError, match=r"stages\.crop\.parameters\.size"):
         parameters("crop", size=4)
 
@@ -201,3 +203,32 @@ def test_one_bad_image_costs_its_batch_nothing() -> None:
     good, bad = Item(picture(), [], chosen), Item(Image(b""), [], chosen)
     answers = Crop().handle([good, bad, Item(picture(), [], chosen)])
     assert [getattr(answer, "code", "done") for answer in answers] == ["done", "empty_file", "done"]
+
+
+SIDES = st.floats(-50, 700, allow_nan=False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.tuples(SIDES, SIDES, st.floats(0.2, 900), st.floats(0.2, 900)),
+    st.sampled_from([None, 16, 100, 300]),
+    st.sampled_from([0, 0.1, 2]),
+    st.booleans(),
+    st.sampled_from([None, "none", "edge", "white"]),
+)
+def test_any_box_that_touches_the_picture_becomes_a_crop_of_the_size_asked_for(
+    box: tuple[float, float, float, float], size: int | None, margin: float, square: bool, padding: str | None
+) -> None:
+    left, top, width, height = box
+    assume(left < 160 and top < 120 and left + width > 0 and top + height > 0 and not (square and padding == "none"))
+    found = detection("d0001", left, top, left + width, top + height)
+    record, item = cropped(SMALL, found, size=size, margin=margin, square=square, padding=padding, thumbnail=0)
+    crop = record["detections"][0]["crop"]
+    assert opened(item.files["d0001.jpg"]).size == (crop["width"], crop["height"])
+    if size:
+        assert max(crop["width"], crop["height"]) <= size
+    if square:
+        assert crop["width"] == crop["height"]
+
+
+SMALL = picture(160, 120)
