@@ -142,6 +142,7 @@ class InlineExecutor:
         self.slots = slots
         self.workers = slots
         self.seconds = seconds
+        self.troubles: dict[str, str] = {}  # function → why its workers do not start
         self.ran: list[Ticket] = []
 
     async def start(self) -> None: ...

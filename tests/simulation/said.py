@@ -63,14 +63,21 @@ def _letters_there(world: Simulated, summary: Said, lines: list[Said]) -> list[t
             there = {"", hashlib.sha256(data).hexdigest()} if data is not None and not late else None
             if letter is None or letter["recipe"] != summary["pins"][stage]["recipe"]:
                 continue
-            blocked = failed & {(rel, above) for above in _ABOVE.get(stage, ())}
+            lost = {above for of, above in failed if of == rel}
+            blocked = any(lost.issuperset(way) for way in _BLOCKED_BY.get(stage, ()))
             if not blocked and (there is None or letter["source"]["sha256"] in there):
                 failed.add((rel, stage))
                 found.append((rel, letter["code"]))
     return found
 
 
-_ABOVE = {"detect": ["fetch"], "classify": ["detect"], "second": ["fetch"], "beside": ["detect"]}
+_BLOCKED_BY: dict[str, list[set[str]]] = {
+    "detect": [{"fetch"}],
+    "classify": [{"fetch"}, {"detect"}],
+    "second": [{"fetch"}],
+    "beside": [{"fetch"}, {"detect"}],
+    "join": [{"fetch"}, {"detect", "second"}, {"classify", "second"}],
+}
 
 
 def _files(world: Simulated, job: str, summary: Said, status: Said, lines: list[Said]) -> None:

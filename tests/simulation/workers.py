@@ -101,6 +101,7 @@ class SimulatedExecutor:
         self, who: str, plan: Plan, pipeline: Pipeline, bucket: Bucket, faults: Faults, luck: Luck, story: Story
     ) -> None:
         self.slots = self.workers = plan.slots
+        self.troubles: dict[str, str] = {}
         self._who = who
         self._plan = plan
         self._pipeline = pipeline

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trapline.cli.place import Place
-from trapline.errors import ConfigError, NotFound
+from trapline.errors import ConfigError, NotFound, SurroundingsError
+from trapline.keys import Layout
 from trapline.models import read_card
+from trapline.store.base import Store
 
 CARD = "model.yaml"
 _NAME = re.compile(r"([a-z0-9][a-z0-9-]{0,62})(?:@(\d+\.\d+\.\d+))?")
@@ -40,7 +42,7 @@ def chosen_model(what: str, card: Path | None, place: Callable[[], Place]) -> It
         elif path.is_file():
             yield _with_card(path, card, Path(room))
         elif match := _NAME.fullmatch(what):
-            yield _from_bucket(_project(place, what), match[1], match[2], Path(room))
+            yield _from_bucket(*_bucket(place, what), match[1], match[2], Path(room))
         else:
             raise ConfigError(
                 f"There is no model {what!r}.",
@@ -48,10 +50,11 @@ def chosen_model(what: str, card: Path | None, place: Callable[[], Place]) -> It
             )
 
 
-def _project(place: Callable[[], Place], what: str) -> Place:
+def _bucket(place: Callable[[], Place], what: str) -> tuple[Store, Layout]:
     try:
-        return place()
-    except ConfigError as error:
+        found = place()
+        return found.store(), found.layout
+    except (ConfigError, SurroundingsError) as error:
         raise ConfigError(f"There is no folder {what!r} here, and no bucket to look in: {error}") from None
 
 
@@ -72,8 +75,7 @@ def _with_card(file: Path, card: Path | None, room: Path) -> Chosen:
     return Chosen(room, own)
 
 
-def _from_bucket(place: Place, name: str, version: str | None, room: Path) -> Chosen:
-    store, layout = place.store(), place.layout
+def _from_bucket(store: Store, layout: Layout, name: str, version: str | None, room: Path) -> Chosen:
     try:
         if version is None:
             lines = store.get(layout.model_current(name)).data.decode("utf-8", "replace").split("\n")

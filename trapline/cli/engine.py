@@ -26,6 +26,7 @@ from trapline.dispatcher.seams import SystemClock, ThreadedStore
 from trapline.dispatcher.world import World
 from trapline.embedded.rclone import Rclone
 from trapline.embedded.store import EmbeddedStore
+from trapline.environments.checking import check_environments
 from trapline.errors import ConfigError, StoreError, SurroundingsError
 from trapline.events import ObjectEvent, Trigger, TriggerContext
 from trapline.executors.local import LocalExecutor
@@ -59,6 +60,7 @@ class Engine:
         for stage in self.place.pipeline.stages.values():
             for function in stage.functions.values():
                 check_importable(self.place.pipeline.folder, function)
+        check_environments(self.place.pipeline)
         self._take_lock()
         try:
             store, config = await _whole(self._open)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
@@ -70,6 +70,11 @@ class Executor(Protocol):
 
     slots: int  # how many tickets of image stages may be out at once
     workers: int  # how many of them run at the same time
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Functions whose workers cannot be started, and why; their tickets come back as they were."""
+        ...
 
     async def start(self) -> None: ...
 

@@ -71,6 +71,7 @@ def _marks(world: World, job: Job) -> tuple[Any, ...]:
         len(job.ignored),
         len(job.unusable),
         job.problem,
+        _trouble(world, job),
     )
 
 
@@ -127,7 +128,7 @@ def build(world: World, job: Job, now: float) -> Status:
         results=desk.summary.folder if desk.summary else "",
         told=job.told,
         newer_model=desk.newer_model,
-        message=_message(job, missing),
+        message=_message(job, missing) or _trouble(world, job),
         seq=job.seq,
         updated_at=world.clock.wall(),
     )
@@ -199,6 +200,14 @@ def _message(job: Job, missing: list[str]) -> str:
     if job.overflow:
         return "More images than are held at a time; the rest follows."
     return "Cancelled: delete _CANCEL to go on." if job.cancelled else ""
+
+
+def _trouble(world: World, job: Job) -> str:
+    """Why a function that a job still needs does not run, though nothing is wrong with the job."""
+    troubles = world.executor.troubles
+    if not troubles or job.told or job.cancelled:
+        return ""
+    return next((troubles[pin.function] for pin in job.pins.values() if pin.function in troubles), "")
 
 
 def _padded(data: bytes, to: int) -> bytes:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def report(
                 "trapline": __version__,
                 "python": platform.python_version(),
                 "numpy": np.__version__,
-                "onnxruntime": version("onnxruntime"),
+                "onnxruntime": _onnxruntime(),
             },
             "model": {
                 "name": card.name,
@@ -195,3 +195,13 @@ def digest(data: Dataset, answers: Sequence[Answer]) -> str:
     for one in sorted(answers, key=lambda one: one.number):
         whole.update(f"\n{one.sha256 or '-'} {data.entries[one.number].name}".encode("utf-8", "surrogatepass"))
     return whole.hexdigest()
+
+
+def _onnxruntime() -> str | None:
+    """Its version, whichever build of it is installed."""
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return None

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from trapline.environments.venvs import PYTHON_PATHS
 from trapline.executors.opening import WorkerConfig
 from trapline.records import Outcome, Ticket
 
@@ -29,19 +30,22 @@ _TRIM = 256 * 2**20  # bytes that may lie free at the end of the heap
 
 
 class WorkerProcess:
-    """Sends tickets to one process and gets their outcomes; knows when it died and over what."""
+    """Sends tickets to one process and gets their outcomes; knows when it died and over what.
 
-    def __init__(self, config: WorkerConfig) -> None:
+    `python`: the interpreter of another environment than the engine's. Raises `OSError` where that cannot be run.
+    """
+
+    def __init__(self, config: WorkerConfig, python: Path | None = None) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ours:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trapline.executors.worker", str(theirs.fileno())],
+                [*_interpreter(python), "-m", "trapline.executors.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **environment(config.threads), "PYTHONUNBUFFERED": "1"},
+                env={**_surroundings(python), **environment(config.threads), "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # a Ctrl-C is the engine's to answer
             )
-        self._connection = Connection(ours.detach())
+            self._connection = Connection(ours.detach())
         self._connection.send_bytes(config.model_dump_json().encode())
         self._waiting: OrderedDict[str, tuple[Ticket, asyncio.Future[Outcome]]] = OrderedDict()
         self._running: tuple[str, float] | None = None  # ticket id, when it began
@@ -58,6 +62,15 @@ class WorkerProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def started(self) -> bool:
+        """Whether it came so far as to take tickets."""
+        return self._ready
+
+    async def exit_code(self) -> int:
+        """How the process ended, once it has."""
+        return await asyncio.to_thread(self._process.wait)
 
     @property
     def load(self) -> int:
@@ -173,6 +186,20 @@ class WorkerProcess:
     def _drop_connection(self) -> None:
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
+
+
+def _interpreter(python: Path | None) -> list[str]:
+    """In an environment of its own a worker sees that alone: not the folder it is started in, either."""
+    return [sys.executable] if python is None else [str(python), "-P"]
+
+
+def _surroundings(python: Path | None) -> dict[str, str]:
+    """The engine's environment variables; for another interpreter, as if its environment had been activated."""
+    if python is None:
+        return dict(os.environ)
+    kept = {name: value for name, value in os.environ.items() if name not in PYTHON_PATHS}
+    path = os.pathsep.join((str(python.parent), os.environ.get("PATH", os.defpath)))
+    return {**kept, "VIRTUAL_ENV": str(python.parent.parent), "PATH": path}
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -175,6 +175,7 @@ class FunctionSpec(Strict):
     batch: Batch = Batch()
     delivery: Delivery = Delivery()
     resources: Resources = Resources()
+    environment: Literal["shared", "own"] = "shared"  # own: a venv made from its requirements.txt
     model: ModelChoice | None = None
     parameters: dict[str, dict[str, Any]] = {}  # JSON Schema for each
     image: str = ""

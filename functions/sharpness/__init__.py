@@ -1,0 +1,1 @@
+"""How sharp an image and what was found on it are."""
