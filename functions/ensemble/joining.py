@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import fsum
 
 Scores = dict[str, float]  # label → score, 0 to 1; a label that is not told has 0
 Heard = Mapping[str, Scores]  # stage → what it says; at least one
@@ -28,7 +29,8 @@ def best(scores: Scores) -> tuple[str, float]:
 def _mean(label: str, heard: Heard, weights: Mapping[str, float]) -> float:
     """The mean score; a classifier that does not tell the label gives it 0."""
     counts = {stage: weights.get(stage, 1.0) for stage in heard}
-    return sum(scores.get(label, 0.0) * counts[stage] for stage, scores in heard.items()) / sum(counts.values())
+    total = fsum(scores.get(label, 0.0) * counts[stage] for stage, scores in heard.items())
+    return total / fsum(counts.values())  # rounded once: the order of the stages changes nothing
 
 
 def _max(label: str, heard: Heard, weights: Mapping[str, float]) -> float:
