@@ -1,1 +1,1 @@
-"""What developers try Trapline with: samples, a new project's files, generated pages. Never imported by trapline."""
+"""What developers try Trapline with: samples, examples, generated pages. Trapline never imports it."""

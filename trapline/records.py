@@ -129,6 +129,7 @@ class StageNote(Frozen):
     usage: Usage = Usage()
     produced_by: ProducedBy
     files: tuple[FileRef, ...] | None = None  # what the function wrote beside the record
+    named: bool | None = None  # whether it gave classifications; None: no, or a release that did not say
 
 
 class ImageRecord(Record):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from functions.compile.member import View
+from trapline.records import StageNote
 
 _LINE_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # some readers split lines at these
 
@@ -27,9 +28,15 @@ def _fields(view: View) -> dict[str, Any]:
         "source": _source(view),
         "image": view.known.get("image"),
         "detections": view.known.get("detections"),
-        "stages": {name: note.model_dump(mode="json") for name, note in record.stages.items()} if record else {},
+        "stages": {name: _note(note) for name, note in record.stages.items()} if record else {},
     }
     return fields | _sometimes(view)
+
+
+def _note(note: StageNote) -> dict[str, Any]:
+    """What a stage did; the files that it wrote, and whether it named, only where it did."""
+    left_out = {name for name in ("files", "named") if getattr(note, name) is None}
+    return note.model_dump(mode="json", exclude=left_out)
 
 
 def _source(view: View) -> dict[str, Any]:

@@ -122,12 +122,17 @@ class _Made:
         return self._known[key]
 
     def _note(self, named: str, first: bool) -> StageNote | None:
-        """The stage that made a detection or classification: the one it names, or else the record's first or last."""
+        """The stage that made a detection or classification: the one it names, or else the first, or the last to name.
+
+        Records of releases that do not say which stages named leave the last that ran.
+        """
         if named in self._stages:
             return self._stages[named]
         notes = list(self._stages.values())
-        ran = notes[:1] if first else [note for note in notes[1:] if note.outcome == "done"][-1:]
-        return ran[0] if ran else None
+        if first:
+            return notes[0] if notes else None
+        naming = [note for note in notes if note.named] or [note for note in notes[1:] if note.outcome == "done"]
+        return naming[-1] if naming else None
 
 
 def _made_by(note: StageNote) -> list[Any]:

@@ -1,4 +1,4 @@
-"""`python -m functions.train`: make the scenes, train both models, measure them, write them with their cards."""
+"""`python -m functions.train`: make the scenes, train, derive the embedder, measure, write models with their cards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m functions.train", description=__doc__)
-    parser.add_argument("--out", type=Path, default=evaluate.FUNCTIONS, help="gets detect/model and classify/model")
+    parser.add_argument(
+        "--out", type=Path, default=evaluate.FUNCTIONS, help="gets detect/model, classify/model and embed/model"
+    )
     parser.add_argument("--seed", type=int, default=evaluate.SEED, help="of scenes, weights and order (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="a minute's training, to see that everything works")
     parser.add_argument("--evaluate", action="store_true", help="measure the models in --out; needs no torch")

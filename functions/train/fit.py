@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from functions.train.data import Picture, relit, windows
-from functions.train.networks import Classifier, Detector
+from functions.train.networks import WIDTHS, Classifier, Detector, Widths
 from functions.train.scenes import LABELS
 
 WINDOW = 320  # pixels; side of the detector's training windows
@@ -47,12 +47,12 @@ def detector_loss(raw: Tensor, truth: Tensor) -> Tensor:
     return (hit + miss).sum() / insects + size + offset * 0.5
 
 
-def fit_classifier(season: list[Picture], epochs: int, seed: int, say: Say) -> Classifier:
+def fit_classifier(season: list[Picture], epochs: int, seed: int, say: Say, widths: Widths = WIDTHS) -> Classifier:
     """Train the classifier on the season's crops."""
     torch.manual_seed(seed)
     crops, kinds = np.concatenate([p.crops for p in season]), np.concatenate([p.kinds for p in season])
     rng, batch = np.random.default_rng([seed, 3]), 192
-    network = Classifier(len(LABELS)).to(memory_format=torch.channels_last)
+    network = Classifier(len(LABELS), widths).to(memory_format=torch.channels_last)
     steps = epochs * (len(crops) // batch)
     stepper, schedule = _optimiser(network, 4e-3, steps)
     for epoch in range(epochs):

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from functions.train.data import REFERENCE
 
 MULTIPLE = 16  # the detector's input sides are multiples of it
+Widths = tuple[int, int, int, int]
+WIDTHS: Widths = (24, 48, 88, 144)  # the classifier's
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -60,16 +62,17 @@ class Detector(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A crop to one score per kind."""
+    """A crop to one score per kind. `widths`: channels at 1/2 of the crop's size, there again, at 1/4, at 1/8."""
 
-    def __init__(self, kinds: int) -> None:
+    def __init__(self, kinds: int, widths: Widths = WIDTHS) -> None:
         super().__init__()
+        half, more, quarter, last = widths
         self.body = nn.Sequential(
-            _conv(3, 24, 3, 2),
-            Separable(24, 48), Separable(48, 48),
-            Separable(48, 88, 3, 2), Separable(88, 88),
-            Separable(88, 144, 3, 2), Separable(144, 144), Separable(144, 144),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(144, kinds),
+            _conv(3, half, 3, 2),
+            Separable(half, more), Separable(more, more),
+            Separable(more, quarter, 3, 2), Separable(quarter, quarter),
+            Separable(quarter, last, 3, 2), Separable(last, last), Separable(last, last),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(last, kinds),
         )  # fmt: skip
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -1,17 +1,17 @@
-"""Training both models, choosing the threshold, measuring, and writing them with their cards. Needs torch."""
+"""Training, choosing the threshold, measuring, and writing the models with their cards. Needs torch."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from functions.train import evaluate, export, fit
+from functions.train import embedder, evaluate, export, fit
 from functions.train.data import pictures
 from trapline.models import Model
 
 
 def train(seed: int, out: Path, *, quick: bool) -> None:
-    """Draw the scenes, train, and write `detect/model` and `classify/model` into `out`."""
+    """Draw the scenes, train, and write `detect/model`, `classify/model` and `embed/model` into `out`."""
     pictures_, epochs, steps = (24, 2, 60) if quick else (360, 5, 1300)
     season = pictures(seed, pictures_, os.cpu_count() or 1)
     _say(f"{len(season)} pictures, {sum(len(picture.kinds) for picture in season)} insects")
@@ -34,6 +34,7 @@ def finish(detector: export.Exported, classifier: export.Exported, made: str, se
     export.write(out / evaluate.DETECTOR, *detector)
     export.write(out / evaluate.CLASSIFIER, *classifier)
     _say(f"{detector[0]['quality']}\n{classifier[0]['quality']}")
+    _say(f"{embedder.make(out, seed, papers)['quality']}")
 
 
 def threshold(detector: Model, seed: int) -> float:

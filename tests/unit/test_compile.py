@@ -191,6 +191,39 @@ def test_an_image_that_failed_late_keeps_the_detections_it_has() -> None:
     assert body["detections"] == 0
 
 
+def test_the_classifier_is_the_last_stage_that_named_and_not_one_that_came_after_it() -> None:
+    member = with_detections(moth())
+    stages = {
+        "detect": note("detect"),
+        "first": note("classify", model="namer").model_copy(update={"named": True}),
+        "joint": note("ensemble").model_copy(update={"named": True}),
+        "crop": note("crop"),
+    }
+    assert member.record is not None
+    record = member.record.model_copy(update={"stages": stages})
+    item, _ = compiled(Member(member.entry, record))
+    (row,) = item.rows
+    assert (row["classifier"], row["detector"]) == ("ensemble", "detect")
+    assert item.lines[0]["stages"]["joint"]["named"] is True
+    assert "named" not in item.lines[0]["stages"]["crop"]
+
+
+def test_what_crop_embed_and_ensemble_say_is_in_the_lines_as_they_said_it() -> None:
+    crop = {"key": "files/crop/a.jpg/00000000/d1.jpg", "sha256": SHA, "size": 10, "width": 4, "height": 3}
+    opinions = {"first": {"label": "Xestia", "score": 0.6}}
+    found = moth(crop=crop, opinions=opinions, agreement=0.5, missing=["second"])
+    more = {
+        "crops": {"made": 1, "left_out": 0},
+        "thumbnail": crop,
+        "embeddings": {"rows": 1, "detections": ["d1"], "file": {"key": "files/embed/v.npy"}},
+        "ensemble": {"method": "mean", "stages": ["first", "second"], "missing": []},
+    }
+    item, _ = compiled(done("a.jpg", {"image": {"width": 40, "height": 30}, "detections": [found], **more}))
+    (line,), (row,) = item.lines, item.rows
+    assert (line["detections"], line["known"]) == ([found], more)
+    assert (row["detection_id"], row["label"]) == ("d1", "Noctua pronuba")
+
+
 def test_a_detection_without_a_classification_names_no_classifier() -> None:
     item, body = compiled(with_detections(moth(classifications=[])))
     (row,) = item.rows

@@ -105,6 +105,10 @@ MATTERS: dict[str, tuple[Callable[[Project], Any], set[str]]] = {
         lambda p: p.spec["stages"]["classify"]["when"].update(confidence=0.3),
         {"classify", "compile"},
     ),
+    "an upper end of what is chosen": (
+        lambda p: p.spec["stages"]["classify"]["when"].update(below=0.9),
+        {"classify", "compile"},
+    ),
     "no choice of detections": (lambda p: p.spec["stages"]["classify"].pop("when"), {"classify", "compile"}),
     "the function": (lambda p: p.spec["stages"]["classify"].update(function="other"), {"classify", "compile"}),
     "compile's own version": (lambda p: p.function("compile", lambda f: f.update(version="2")), {"compile"}),

@@ -400,6 +400,12 @@ WRONG: dict[str, tuple[str | bytes, str, str, str]] = {
         "expected at most 1, got 20",
         SEE,
     ),
+    "a choice that lets nothing through": (
+        changed("confidence: 0.2", "confidence: 0.6, below: 0.5"),
+        "pipeline.yaml: stages.classify.when",
+        "nothing lies from 0.6 up and below 0.5",
+        SEE,
+    ),
     "an unknown parameter": (
         with_detect("parameters: {treshold: 0.2}"),
         "pipeline.yaml: stages.detect.parameters",

@@ -1,4 +1,6 @@
-"""The models that functions carry: checked at every start, put into the bucket at the first."""
+"""The models that a project carries, in functions/<name>/model and models/<name>: checked at every start, put into the
+bucket at the first.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ import yaml
 
 from trapline.errors import ConfigError
 from trapline.pipeline.load import Pipeline
+from trapline.pipeline.recipe import needed_models
 from trapline.registry import CARD, Registry
 from trapline.store.base import Store
 
@@ -31,10 +34,11 @@ def seed_models(pipeline: Pipeline, store: Store) -> list[str]:
 
 
 def carried(pipeline: Pipeline) -> dict[str, Path]:
-    """Model name → the folder that a function carries it in."""
+    """Model name → the folder that it is carried in: its function's, or one of its own under models/."""
     functions = {f.name: f for stage in pipeline.stages.values() for f in stage.functions.values() if f.model}
     folders = {f.model.name: pipeline.folder / "functions" / f.name / "model" for f in functions.values() if f.model}
-    return {name: folder for name, folder in folders.items() if folder.exists()}
+    others = {name: pipeline.folder / "models" / name for name, _ in needed_models(pipeline)}
+    return {name: folder for name, folder in (*sorted(others.items()), *folders.items()) if folder.exists()}
 
 
 def _card(folder: Path, name: str) -> dict[str, str]:
@@ -48,8 +52,9 @@ def _card(folder: Path, name: str) -> dict[str, str]:
     except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError):
         found = _read_whole(folder)
     if found["name"] != name:
-        function = f"functions/{folder.parent.name}/function.yaml"
-        raise _wrong(folder, f"name: it says {found['name']!r}, but {function} names {name!r}", "Change one of them.")
+        own = folder.parent.name != "models"
+        named = f"functions/{folder.parent.name}/function.yaml names" if own else "its folder is"
+        raise _wrong(folder, f"name: it says {found['name']!r}, but {named} {name!r}", "Change one of them.")
     return found
 
 
@@ -88,4 +93,5 @@ def _wrong(folder: Path, problem: str, remedy: str) -> ConfigError:
 
 
 def _where(folder: Path) -> str:
-    return f"functions/{folder.parent.name}/model/model.yaml"
+    above = folder.parent
+    return f"models/{folder.name}/model.yaml" if above.name == "models" else f"functions/{above.name}/model/model.yaml"

@@ -6,6 +6,7 @@ or a bucket.
 """
 
 from trapline.images.decoding import RGB
+from trapline.images.detected import detected
 from trapline.images.image import KEPT, MAX_PIXELS, SUFFIXES, Box, Image, Pixels
 
-__all__ = ["KEPT", "MAX_PIXELS", "RGB", "SUFFIXES", "Box", "Image", "Pixels"]
+__all__ = ["KEPT", "MAX_PIXELS", "RGB", "SUFFIXES", "Box", "Image", "Pixels", "detected"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -104,20 +104,37 @@ class Image:
         if not boxes:
             return []
         sides = [max(x2 - x1, y2 - y1, 1.0) * (1 + 2 * margin) for x1, y1, x2, y2 in boxes]
-        needed = [self._divisor(None, self._longest(size, side)) for side in sides]
+        areas = [min(side, self.width) * min(side, self.height) for side in sides]
+        sources = self._sources([(size, side) for side in sides], areas)
+        return [_square_around(sources[n], box, sides[n], size) for n, box in enumerate(boxes)]
+
+    def cuts(self, boxes: Sequence[Box], sizes: Sequence[tuple[int, int]]) -> Iterator[RGB]:
+        """Each box's part of the picture, scaled to a width and height of its own; made one by one as they are taken.
+
+        Decoded as for `crops`: no finer than the smallest of them needs. Boxes lie within the picture; one of whole
+        pixels at its own size comes as the picture has it.
+        """
+        fits = [
+            max((width, x2 - x1), (height, y2 - y1), key=lambda fit: fit[0] / fit[1])
+            for (x1, y1, x2, y2), (width, height) in zip(boxes, sizes, strict=True)
+        ]
+        sources = self._sources(fits, [(x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in boxes])
+        return (_cut(source, box, size) for source, box, size in zip(sources, boxes, sizes, strict=True))
+
+    def _sources(self, fits: Sequence[tuple[int, float]], areas: Sequence[float]) -> list[Pixels]:
+        """What to cut each part from. Its `fits`: pixels it is to have along a side, full pixels there; its area."""
+        if not fits:
+            return []
+        longer = max(self.width, self.height)
+        needed = [self._divisor(None, min(longer, int(np.ceil(longer * wanted / full)))) for wanted, full in fits]
         finest = min(needed)
         large = [n for n, divisor in enumerate(needed) if divisor > finest]
-        scales = [finest] * len(boxes)
-        if sum(min(sides[n], self.width) * min(sides[n], self.height) for n in large) > self.width * self.height:
+        scales = [finest] * len(needed)
+        if sum(areas[n] for n in large) > self.width * self.height:
             for n in large:
                 scales[n] = min(needed[n] for n in large)
-        sources = {divisor: self._scaled(divisor) for divisor in sorted(set(scales))}
-        return [_square_around(sources[scales[n]], box, sides[n], size) for n, box in enumerate(boxes)]
-
-    def _longest(self, size: int, side: float) -> int:
-        """Pixels along the longer side of the picture that give a square of `side` full pixels `size` of them."""
-        longer = max(self.width, self.height)
-        return min(longer, int(np.ceil(longer * size / side)))
+        decoded = {divisor: self._scaled(divisor) for divisor in sorted(set(scales))}
+        return [decoded[divisor] for divisor in scales]
 
     def _scaled(self, divisor: int) -> Pixels:
         array = self._at(divisor)
@@ -185,6 +202,15 @@ def _zone(name: str) -> ZoneInfo:
         raise ConfigError(
             f"The time zone {name!r} is not known.", remedy="Use an IANA name such as Europe/Copenhagen."
         ) from error
+
+
+def _cut(source: Pixels, box: Box, size: tuple[int, int]) -> RGB:
+    height, width = source.array.shape[:2]
+    x1, x2 = (min(x / source.scale_x, width) for x in (box[0], box[2]))
+    y1, y2 = (min(y / source.scale_y, height) for y in (box[1], box[3]))
+    left, top = int(np.floor(x1)), int(np.floor(y1))
+    window = Pillow.fromarray(source.array[top : int(np.ceil(y2)), left : int(np.ceil(x2))])
+    return np.asarray(window.resize(size, Pillow.Resampling.LANCZOS, box=(x1 - left, y1 - top, x2 - left, y2 - top)))
 
 
 def _square_around(source: Pixels, box: Box, side: float, size: int) -> RGB:

@@ -72,7 +72,7 @@ def _pin(stage: Stage, choices: dict[str, StageChoice] | None, pins: dict[str, P
     parameters = resolve_parameters(function, given, f"stages.{stage.name}.parameters")
     chosen = stage.model(name)
     model = models[(chosen.name, chosen.version)] if chosen else None
-    when = stage.spec.when.model_dump(mode="json") if stage.spec.when else None
+    when = stage.spec.when.model_dump(mode="json", exclude_none=True) if stage.spec.when else None
     enabled = choices is None or stage.spec.type is None or choice is not None
     # One file may stand under two cards, which feed it or read it otherwise: a card belongs to name and version.
     weights = [model.name, model.version, model.sha256] if model else None

@@ -7,7 +7,16 @@ from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _HANDLER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -176,7 +185,14 @@ class When(Strict):
     """Which detections a stage looks at."""
 
     label: Annotated[tuple[str, ...], BeforeValidator(_one)] = ()
-    confidence: float = Field(0.0, ge=0, le=1)
+    confidence: float = Field(0.0, ge=0, le=1)  # this or more
+    below: float | None = Field(None, gt=0, le=1)  # less than this; None: no such limit
+
+    @model_validator(mode="after")
+    def _lets_some_through(self) -> When:
+        if self.below is not None and self.below <= self.confidence:
+            raise ValueError(f"nothing lies from {self.confidence:g} up and below {self.below:g}")
+        return self
 
 
 class StageSpec(Strict):

@@ -275,6 +275,7 @@ class ImageStage:
             usage=task.usage,
             produced_by=ProducedBy(function=pin.function, version=pin.version, model=pin.model),
             files=tuple(file.ref for file in task.files) or None,
+            named=_names(task.result) or None,
         )
         parents = task.parents.values()
         return ImageRecord(
@@ -304,6 +305,12 @@ def _agrees(record: ImageRecord, recipe: str, held: Bytes) -> bool:
     return record.recipe == recipe and record.source.sha256 == held.sha256
 
 
+def _names(result: Any) -> bool:
+    """Whether what a function returned holds classifications."""
+    found = result.get("detections") if isinstance(result, dict) else None
+    return isinstance(found, list) and any(isinstance(one, dict) and one.get("classifications") for one in found)
+
+
 def _missing(task: Task) -> list[str]:
     """The failed stages that an image goes on without: parents, and those that its parents' records name."""
     return sorted({*task.absent, *(stage for parent in task.parents.values() for stage in parent.missing or ())})
@@ -324,9 +331,9 @@ def together(records: Sequence[ImageRecord]) -> dict[str, Any]:
 def matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:
     """Whether a stage that chooses by `when` looks at a detection."""
     labels = when.get("label") or ()
-    return (not labels or detection.get("label") in labels) and float(detection.get("confidence", 1.0)) >= when.get(
-        "confidence", 0.0
-    )
+    confidence, below = float(detection.get("confidence", 1.0)), when.get("below")
+    sure = confidence >= when.get("confidence", 0.0) and (below is None or confidence < below)
+    return sure and (not labels or detection.get("label") in labels)
 
 
 def _answers(handler: Handler, items: list[Any]) -> list[Any]:

@@ -1,0 +1,1 @@
+"""Keeps a picture of each detection, and a small one of the whole image."""

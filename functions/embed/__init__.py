@@ -1,0 +1,1 @@
+"""Keeps a vector of what each detection looks like."""

@@ -1,0 +1,1 @@
+"""Joins what several classifiers say of the same detections."""
