@@ -8,13 +8,21 @@ from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from trapline.models import Input, ModelCard, Nms, Pad, Taxon, Tiles, checked_card
 from trapline.models.card import Rank
 from trapline.models.forms import HEADS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/model.md").read_text()
-PARTS = {"": ModelCard, "input": Input, "pad": Pad, "nms": Nms, "tiles": Tiles, "labels": Taxon}
+PARTS: dict[str, type[BaseModel]] = {
+    "": ModelCard,
+    "input": Input,
+    "pad": Pad,
+    "nms": Nms,
+    "tiles": Tiles,
+    "labels": Taxon,
+}
 ROWS = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| --")]
 SECTIONS = {
     part: next(text for text in re.split(r"^#+ ", PAGE, flags=re.M) if text.startswith(f"`{part}`"))
