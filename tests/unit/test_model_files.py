@@ -242,6 +242,15 @@ def test_every_layout_type_and_batch_is_fed_as_the_card_says(
         assert found == pytest.approx((picture[0, 0] / scale).tolist(), abs=2e-3)
 
 
+@pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
+def test_labels_too_few_or_many_are_told_where_only_a_run_shows_it(labels: list[str]) -> None:
+    nodes = [helper.make_node("ReduceMean", ["x"], ["scores"], axes=[2, 3], keepdims=0)]
+    content = onnx_model(nodes, {"x": (FLOAT, ["n", 3, 8, 8])}, {"scores": (FLOAT, ["n", "labels"])})
+    loaded = model(card(content, labels=labels), content)
+    with pytest.raises(ConfigError, match=rf"the card has {len(labels)} labels, the file's output has 3 channels"):
+        loaded.classify(pictures())
+
+
 def test_a_sigmoid_classifier_tells_each_label_for_itself() -> None:
     values = card(
         COLOURS, head="sigmoid", input={"name": "x", "width": 8, "height": 8, "resize": "crop", "scale": 1 / 25.5}

@@ -147,7 +147,7 @@ def _check_scores(card: ModelCard, output: str, shape: Shape) -> None:
     for side in shape[1:]:
         channels *= side or 1
     if card.kind == "classifier" and channels != len(card.labels):
-        raise _labels_error(card, channels)
+        raise labels_error(card, channels)
     if card.kind == "embedder" and card.dimensions not in (None, channels):
         raise ConfigError(
             f"{_name(card)}: dimensions: the card says {card.dimensions}, the file's {output} has {channels}.",
@@ -172,7 +172,7 @@ def _wrong_output(card: ModelCard, role: str, output: str, shape: Shape, wanted:
     if len(shape) == len(wanted) and len(wrong) == 1 and "labels" in wanted[wrong[0]]:
         channels = (shape[wrong[0]] or 0) - _more(wanted[wrong[0]])
         if channels > 0 and not (others and channels > max(_MANY, 2 * len(card.labels))):
-            return _labels_error(card, channels, others)
+            return labels_error(card, channels, others)
     looks = " or ".join(f"head: {name}" for name in others)
     return ConfigError(
         f"{_name(card)}: head: {card.head} wants {role} as [{', '.join(wanted)}], with {len(card.labels)} labels; "
@@ -212,7 +212,8 @@ def _same(side: int | None, expected: int | None) -> bool:
     return side is None or expected is None or side == expected
 
 
-def _labels_error(card: ModelCard, channels: int, others: Sequence[str] = ()) -> ConfigError:
+def labels_error(card: ModelCard, channels: int, others: Sequence[str] = ()) -> ConfigError:
+    """What is wrong with a card of another number of labels than its file has channels."""
     looks = f" With as many labels as there are it looks like head: {' or '.join(others)}." if others else ""
     return ConfigError(
         f"{_name(card)}: labels: the card has {len(card.labels)} labels, the file's output has {channels} channels.",

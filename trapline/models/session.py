@@ -16,7 +16,7 @@ from trapline.images import RGB, Box, Image
 from trapline.models import tiles
 from trapline.models.boxes import Boxes, Floats
 from trapline.models.card import ModelCard, Tiles, read_card
-from trapline.models.checking import check_hash, check_session, opened, output_names
+from trapline.models.checking import check_hash, check_session, labels_error, opened, output_names
 from trapline.models.forms import Form
 from trapline.models.heads import DETECTORS, Ask, Detection, Outputs, Peaks, sigmoid, softmax, unit_length
 from trapline.models.inputs import Fed, crops, sized, sized_part, tensor
@@ -186,7 +186,8 @@ class Model:
         return rows
 
     def _ranked(self, shares: Floats) -> list[tuple[str, float]]:
-        self._label(len(shares) - 1)
+        if len(shares) != len(self.card.labels):  # where the file leaves that axis free, it shows only now
+            raise labels_error(self.card, len(shares))
         return [(self.card.labels[index], float(shares[index])) for index in np.argsort(-shares, kind="stable")]
 
     def _run(self, arrays: Sequence[RGB]) -> Outputs:
