@@ -23,7 +23,7 @@ from trapline.evaluation.cards import write_quality
 from trapline.evaluation.classifying import classifier_figures
 from trapline.evaluation.detecting import detector_figures, pairs
 from trapline.evaluation.matching import Found, Truth
-from trapline.evaluation.measuring import FLOOR, Answer, crops, found_of
+from trapline.evaluation.measuring import FLOOR, Answer, found_of
 from trapline.evaluation.report import main_figures, named
 from trapline.images import Box, Image
 from trapline.models import Detection, Model
@@ -129,7 +129,7 @@ def truth(insects: Sequence[Insect], names: Sequence[str], labels: Sequence[str]
 
 def _named(model: Model, number: int, image: Image, boxes: Sequence[Box], insects: Sequence[Insect]) -> Answer:
     labels = model.card.labels
-    rows = model.classify(crops(model, image, boxes)) if boxes else []
+    rows = model.classify(model.crops(image, boxes)) if boxes else []
     ranks = tuple(tuple((labels.index(label), score) for label, score in row) for row in rows)
     there = truth(insects, [insect.label for insect in insects], labels)
     return Answer(number, there, Found.of([], [], []), ranks, read=True)

@@ -160,6 +160,9 @@ def test_a_folder_with_a_card_is_added_as_it_is(trapline: Call, project: Path) -
     assert told["tried"]["detections"] > 5
     assert told["tried"]["best"][0]["label"] == "insect"
     assert told["card"]["quality"]["map50"] > 0.9
+    silent = trapline("add", "functions/classify/model", "--name", "named", "--json")
+    assert silent.rc == 0, "what a card leaves out has its usual value, and is not asked for"
+    assert "mean" not in silent.json()["card"]["input"]
     (project / "functions/detect/model/model.onnx").write_bytes(YOLO)
     refused = trapline("add", "functions/detect/model", "--name", "copy")
     assert refused.rc == 2

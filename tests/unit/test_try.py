@@ -302,7 +302,7 @@ def test_the_traceback_is_shown_when_asked_for(call: Call, words: Callable[..., 
         ("nothing", "`handle` must return a list: one dict or one Failure per item, in order."),
         ("one_too_few", "function_output\n  The function returned 0 results for 1 items."),
         ("wrong_type", "function_output\n  The function returned list for an item; expected a dict or a Failure."),
-        ("odd_detections", "function_output\n  What the function returned is no record"),
+        ("odd_detections", "function_output\n  `detections` has to be a list of objects"),
     ],
 )
 def test_what_is_wrong_with_an_answer_is_told(

@@ -28,6 +28,7 @@ def seen(detection: dict[str, Any], **when: Any) -> bool:
         ({"label": "moth", "confidence": 0.5}, {"label": "beetle", "below": 0.6}, False),
         ({"label": "moth"}, {"below": 0.6}, False),  # what does not say how sure it is counts as sure
         ({"label": "moth"}, {"label": ["moth", "beetle"]}, True),
+        ({"label": "moth", "confidence": None}, {"confidence": 0.9}, True),
     ],
 )
 def test_a_stage_sees_the_detections_that_it_chooses(

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trapline.cli.place import Place
-from trapline.errors import ConfigError, NotFound, SurroundingsError
-from trapline.keys import Layout
+from trapline.errors import ConfigError, SurroundingsError
 from trapline.models import read_card
-from trapline.store.base import Store
+from trapline.registry import CARD, Registry
 
-CARD = "model.yaml"
 _NAME = re.compile(r"([a-z0-9][a-z0-9-]{0,62})(?:@(\d+\.\d+\.\d+))?")
 
 
@@ -42,7 +40,7 @@ def chosen_model(what: str, card: Path | None, place: Callable[[], Place]) -> It
         elif path.is_file():
             yield _with_card(path, card, Path(room))
         elif match := _NAME.fullmatch(what):
-            yield _from_bucket(*_bucket(place, what), match[1], match[2], Path(room))
+            yield _from_bucket(_bucket(place, what), match[1], match[2], Path(room))
         else:
             raise ConfigError(
                 f"There is no model {what!r}.",
@@ -50,10 +48,10 @@ def chosen_model(what: str, card: Path | None, place: Callable[[], Place]) -> It
             )
 
 
-def _bucket(place: Callable[[], Place], what: str) -> tuple[Store, Layout]:
+def _bucket(place: Callable[[], Place], what: str) -> Registry:
     try:
         found = place()
-        return found.store(), found.layout
+        return Registry(found.store(), found.layout)
     except (ConfigError, SurroundingsError) as error:
         raise ConfigError(f"There is no folder {what!r} here, and no bucket to look in: {error}") from None
 
@@ -75,18 +73,14 @@ def _with_card(file: Path, card: Path | None, room: Path) -> Chosen:
     return Chosen(room, own)
 
 
-def _from_bucket(store: Store, layout: Layout, name: str, version: str | None, room: Path) -> Chosen:
-    try:
-        if version is None:
-            lines = store.get(layout.model_current(name)).data.decode("utf-8", "replace").split("\n")
-            version = lines[0].strip()
-        data = store.get(layout.model(name, version, CARD)).data
-        card = read_card(data, layout.model(name, version, CARD))
-        (room / CARD).write_bytes(data)
-        (room / card.file).write_bytes(store.get(layout.model(name, version, card.file)).data)
-    except NotFound as error:
+def _from_bucket(registry: Registry, name: str, version: str | None, room: Path) -> Chosen:
+    chosen = version or registry.known(name).in_force
+    if not chosen:
         raise ConfigError(
-            f"There is no model {name}{f' {version}' if version else ''} in the bucket: {error.key} is missing.",
-            remedy="Give a version that is there, or a folder with model.yaml.",
-        ) from None
+            f"No version of {name} is in force.", remedy=f"Name one as {name}@VERSION; `trapline models list` has them."
+        )
+    data = registry.card(name, chosen)
+    card = read_card(data, f"{name} {chosen}: {CARD}")
+    (room / CARD).write_bytes(data)
+    (room / card.file).write_bytes(registry.file(name, chosen))
     return Chosen(room, None)

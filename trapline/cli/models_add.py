@@ -30,7 +30,7 @@ from trapline.models import Model, checked_card, sha256_of
 from trapline.models.beside import from_folder, from_metadata
 from trapline.models.inspecting import Inspected, inspect
 from trapline.models.proposing import PRESET_WORDS, PRESETS, Proposal, Question, propose
-from trapline.registry import CARD, Kept, following
+from trapline.registry import CARD, FIRST, Kept, following
 
 __all__ = ["Wanted", "add"]
 
@@ -45,7 +45,10 @@ def add(place: Place, wanted: Wanted) -> None:
     beside = from_folder(source.path.parent, source.path.name)
     side = _side(given) or _side({name: value for name, (value, _) in beside.items()})
     seen = inspect(source.data, source.path.name, side)
-    made = propose(seen, source.path.name, given, {**beside, **from_metadata(seen.metadata)}, preset)
+    if source.whole and preset is None and _says_all(given):
+        made = Proposal(dict(given), dict.fromkeys(given, "as you said"))  # what it leaves out is what a card means
+    else:
+        made = propose(seen, source.path.name, given, {**beside, **from_metadata(seen.metadata)}, preset)
     for name in [name for name, value in source.card.items() if name in given and made.card.get(name) == value]:
         made.why[name] = "the card"
     out = words.console(stderr=wanted.as_json)
@@ -166,6 +169,16 @@ def _check_whole(source: Source, given: dict[str, Any]) -> None:
             remedy="Put the file beside it that it is about; for another file, use the card as a template: "
             f"`trapline models add {source.path} --card {source.path.parent / CARD}`.",
         )
+
+
+def _says_all(given: dict[str, Any]) -> bool:
+    """Whether these fields are a card, but for those that every model gets here."""
+    own = {"name": "model", "version": FIRST, "file": "model.onnx", "sha256": "0" * 64}
+    try:
+        checked_card(Proposal({**given, **own}).nested(), "The card")
+    except ConfigError:
+        return False
+    return True
 
 
 def _there(kept: Kept, version: str, card: bytes, place: Place) -> bool:

@@ -22,7 +22,7 @@ from trapline.errors import Failure
 from trapline.evaluation.classifying import KEPT
 from trapline.evaluation.dataset import Box, Dataset, Entry, Mark, Naming, Problem
 from trapline.evaluation.matching import Found, Truth
-from trapline.images import RGB, Image
+from trapline.images import Image
 from trapline.models import Model
 
 FLOOR = 0.01  # confidence from which detections are ranked
@@ -87,7 +87,7 @@ class _Work:
             (detections,) = self.model.detect([image], threshold=self.floor)
             return found_of(detections, labels), ()
         boxes = [_inside(box, self.model) if all_ else box for box, all_ in zip(_boxes(truth), whole, strict=True)]
-        named = self.model.classify(crops(self.model, image, boxes), top_k=KEPT) if boxes else []
+        named = self.model.classify(self.model.crops(image, boxes), top_k=KEPT) if boxes else []
         ranks = tuple(tuple((labels[label], float(score)) for label, score in row) for row in named)
         return Found.of([], [], []), ranks
 
@@ -123,15 +123,6 @@ def found_of(detections: Sequence[object], labels: Mapping[str, int]) -> Found:
     """What a model's `detect` gave for one picture, as figures are made of it."""
     rows = [(one.box, labels[one.label], one.confidence) for one in detections]  # type: ignore[attr-defined]
     return Found.of([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows])
-
-
-def crops(model: Model, image: Image, boxes: Sequence[Box]) -> list[RGB]:
-    """What a classifier is fed for these boxes."""
-    if fit := getattr(model, "crops", None):  # as the card's input says
-        fitted: list[RGB] = fit(image, boxes)
-        return fitted
-    spec = model.card.input
-    return image.crops(boxes, spec.width or 0, margin=spec.margin)
 
 
 def _through(

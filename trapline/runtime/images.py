@@ -331,7 +331,8 @@ def together(records: Sequence[ImageRecord]) -> dict[str, Any]:
 def matches(detection: dict[str, Any], when: dict[str, Any]) -> bool:
     """Whether a stage that chooses by `when` looks at a detection."""
     labels = when.get("label") or ()
-    confidence, below = float(detection.get("confidence", 1.0)), when.get("below")
+    said, below = detection.get("confidence", 1.0), when.get("below")
+    confidence = float(said) if isinstance(said, int | float) else 1.0  # a function may leave it out, or not know it
     sure = confidence >= when.get("confidence", 0.0) and (below is None or confidence < below)
     return sure and (not labels or detection.get("label") in labels)
 
@@ -346,14 +347,23 @@ def _answers(handler: Handler, items: list[Any]) -> list[Any]:
 def merged(before: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], Failure | None]:
     """What is known after a stage: its answer over what was known; detections are merged by their id."""
     known = {**before, **now}
+    found = now.get("detections", [])
+    if not (isinstance(found, list) and all(isinstance(one, dict) and _named(one) for one in found)):
+        return {}, Permanent(
+            "`detections` has to be a list of objects, each with an `id` that is text, or none.", code="function_output"
+        )
     if "detections" not in now or "detections" not in before:
         return known, None
-    if not all(isinstance(d, dict) and "id" in d for d in now["detections"]):
+    if not all("id" in one for one in found):
         return {}, Permanent("A detection that builds on an earlier one needs its `id`.", code="function_output")
-    told = {d["id"]: d for d in now["detections"]}
+    told = {one["id"]: one for one in found}
     merged = [{**d, **told.pop(d.get("id"), {})} for d in before["detections"]]
     known["detections"] = [*merged, *told.values()]
     return known, None
+
+
+def _named(detection: dict[str, Any]) -> bool:
+    return isinstance(detection.get("id", ""), str)
 
 
 def failed(item: Item, source: Source, problem: Failure) -> ItemOutcome:

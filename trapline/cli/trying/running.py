@@ -181,18 +181,7 @@ class Trial:
 
     def _run(self, stage: Stage, images: Sequence[_Image]) -> None:
         ticket = self._ticket(stage, images)
-        try:
-            outcome = self._run_ticket(ticket)
-        except (NotSetUp, _Refused):
-            raise
-        except Exception as error:  # noqa: BLE001 - what a function returned was too odd for the runtime
-            if len(images) > 1:
-                for image in images:
-                    self._run(stage, [image])
-                return
-            problem = Permanent(f"What the function returned is no record: {error}.", code="function_output")
-            images[0].outcomes[stage.name] = _as_outcome(images[0].item, problem)
-            return
+        outcome = self._run_ticket(ticket)
         by_rel = {found.rel: found for found in outcome.items}
         for image in images:
             found = by_rel[image.item.rel]
