@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from local_dev.examples.making import make
-from trapline.cli.seeding import seed_models
+from trapline.cli.seeding import lacking, seed_models
 from trapline.errors import ConfigError
 from trapline.pipeline.load import load_pipeline
 from trapline.store.memory import MemoryStore
@@ -52,3 +52,14 @@ def test_a_model_that_no_stage_names_stays_where_it_is(project: Path) -> None:
     del spec["stages"]["second"]["model"]
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     assert sorted(seed_models(load_pipeline(project), MemoryStore())) == ["moth-classifier", "moth-detector"]
+
+
+def test_a_model_that_no_one_brought_is_told_with_what_to_do(project: Path) -> None:
+    shutil.rmtree(project / SMALL)
+    store, pipeline = MemoryStore(), load_pipeline(project)
+    seed_models(pipeline, store)
+    (line,) = lacking(pipeline, store)
+    assert "moth-classifier-small (current) is not in the bucket" in line
+    assert "trapline models add FILE --name moth-classifier-small" in line
+    store.put("models/moth-classifier-small/current", b"2.0.0\n")
+    assert len(lacking(pipeline, store)) == 1, "a version in force that is not there is lacking, too"

@@ -20,7 +20,7 @@ from random import Random
 from typing import IO, Any, TypeVar
 
 from trapline.cli.place import Place, polled, shared
-from trapline.cli.seeding import seed_models
+from trapline.cli.seeding import lacking, seed_models
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.seams import SystemClock, ThreadedStore
 from trapline.dispatcher.world import World
@@ -66,6 +66,8 @@ class Engine:
             store, config = await _whole(self._open)
             self._store = store
             await _whole(lambda: seed_models(self.place.pipeline, store))
+            for line in await _whole(lambda: lacking(self.place.pipeline, store)):
+                log.warning("event=model.missing why=%s", line)
             await self._dispatch(store, config)
         except BaseException:
             await self.stop()

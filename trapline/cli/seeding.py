@@ -33,6 +33,19 @@ def seed_models(pipeline: Pipeline, store: Store) -> list[str]:
     return seeded
 
 
+def lacking(pipeline: Pipeline, store: Store) -> list[str]:
+    """What to do about each model that a stage names and the bucket lacks; jobs that need it are refused until then."""
+    registry, lines = Registry(store, pipeline.layout), []
+    for name, version in sorted(needed_models(pipeline)):
+        wanted = registry.model(name).in_force if version == "current" else version
+        if not wanted or not registry.whole(name, wanted):
+            lines.append(
+                f"Model {name} ({version}) is not in the bucket: jobs that need it wait. "
+                f"Add it with `trapline models add FILE --name {name}`, or correct the stage's `model`."
+            )
+    return lines
+
+
 def carried(pipeline: Pipeline) -> dict[str, Path]:
     """Model name → the folder that it is carried in: its function's, or one of its own under models/."""
     functions = {f.name: f for stage in pipeline.stages.values() for f in stage.functions.values() if f.model}

@@ -229,10 +229,9 @@ async def _model(world: World, name: str, version: str) -> ModelRef:
         card = parsed((await world.store.get(layout.model(name, real, "model.yaml"))).data.decode())
         return ModelRef(name=name, version=real, sha256=str(card["sha256"]))
     except NotFound as missing:
-        folder = layout.model(name, "<version>", "")
         raise ConfigError(
             f"Model {name!r} ({version}) is not in the bucket: there is no {missing.key}.",
-            remedy=f"Put its model.yaml and file under {folder} and the version into {layout.model_current(name)}.",
+            remedy=f"Add it with `trapline models add FILE --name {name}`, or correct the stage's `model`.",
         ) from None
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
