@@ -142,7 +142,7 @@ def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int)
                 _with_records(graph, job, rel, seen)
     lasting = [rels for stage, rels in seen.dead.items() if graph.names.index(stage) != graph.fetch]
     for rel in sorted(seen.records.get(graph.names[graph.last], set()).union(*lasting) - seen.images.keys()):
-        _kept(graph, job, rel)
+        _kept(graph, job, rel, tracked)
     for image in list(job.images.values()):
         if first or image.touched <= seen.begun_seq:
             _compare(graph, job, image, seen, first)
@@ -170,9 +170,12 @@ def _marks(job: Job, seen: Chart) -> None:
         job.seq += 1
 
 
-def _kept(graph: Graph, job: Job, rel: str) -> None:
+def _kept(graph: Graph, job: Job, rel: str, tracked: int) -> None:
     """A last-stage record or a dead letter whose image is gone (retention): still a member."""
     if rel in job.images or (job.manifest is not None and rel not in job.listed):
+        return
+    if job.open_images(graph.last) >= tracked:  # it is unknown until it is read
+        job.overflow = True
         return
     image = marks.add(job, rel, len(graph.names))
     image.bytes_gone = True
