@@ -7,6 +7,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,6 +65,7 @@ class Bucket(MemoryStore):
     def mirror(self, plan: Plan) -> Bucket:
         """A copy in another store: every etag is another."""
         other = Bucket(plan, self.story, self._clock)
+        other._etags = count(1_000_000)  # two stores that count from 1 would name other bytes alike
         for key in reversed(self.keys()):
             MemoryStore.put(other, key, self._objects[key].data)
         return other
