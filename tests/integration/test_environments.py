@@ -135,6 +135,15 @@ def test_what_trapline_itself_cannot_run_with_is_said_to_be_so(tmp_path: Path) -
     assert "Trapline itself needs numpy>=2.1: no version meets both" in told and "pip install" not in told
 
 
+def test_so_it_is_for_an_environment_that_was_never_made(tmp_path: Path) -> None:
+    made = project(tmp_path / "traps")
+    (made / "functions/detect/requirements.txt").write_text("numpy<2\n")
+    file = made / "functions/detect/function.yaml"
+    file.write_text(file.read_text() + "environment: own\n")
+    told = trapline(made, "functions", "check", rc=2)
+    assert "Trapline itself needs numpy>=2.1: no version meets both" in told and "functions install" not in told
+
+
 def test_an_alternative_that_no_job_uses_yet_is_checked_as_well(tmp_path: Path) -> None:
     made = two_opinions(tmp_path / "traps", newer="shared")
     library(tmp_path / "engines", "speciesnames", "1.0")

@@ -227,3 +227,15 @@ def _with(tmp_path: Path, old: str, new: str) -> Path:
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
     return project
+
+
+def test_where_no_stage_notifies_nobody_is_said_not_to_have_been_told() -> None:
+    world = Simulated(PROJECT)
+
+    async def scenario(world: Simulated) -> None:
+        await night(world, a="moth")
+        world.put("control/requests/1.json", Request(action="sweep", job=JOB).dump(), event=False)
+        await asyncio.sleep(30)
+
+    world.play(scenario)
+    assert summary(world.store)["final"] and read(world.store, f"status/{JOB}.json")["told"] == ""

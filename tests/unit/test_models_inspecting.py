@@ -412,3 +412,9 @@ def test_a_file_that_gives_no_numbers_is_refused() -> None:
     data = network({"scores": ["n", 3]}, after={"scores": "Log"}, shift=-50.0)
     with pytest.raises(ConfigError, match="NaN or infinite"):
         inspect(data, "m.onnx")
+
+
+def test_a_card_that_says_how_colours_are_scaled_needs_no_preset() -> None:
+    data = network({"output": ["n", 3]})
+    made = proposed(data, {"labels": ["a", "b", "c"], "licence": "MIT", "input.scale": 1 / 255})
+    assert asked(made) == []

@@ -54,10 +54,18 @@ def store(project: Path, case: Any) -> Iterator[MemoryStore]:
     yield world.store
 
 
-def run(project: Path, store: MemoryStore, what: str, stage: str | None = None, *, dry_run: bool = False) -> None:
+def run(
+    project: Path,
+    store: MemoryStore,
+    what: str,
+    stage: str | None = None,
+    *,
+    dry_run: bool = False,
+    as_json: bool = True,
+) -> None:
     place = MemoryPlace(load_pipeline(project), project, "basic", "memory:")
     object.__setattr__(place, "held", store)
-    reprocess(place, what, stage, dry_run=dry_run, yes=True, as_json=True)
+    reprocess(place, what, stage, dry_run=dry_run, yes=True, as_json=as_json)
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -153,3 +161,44 @@ def test_a_job_that_has_not_begun_is_told_and_left(
     run(project, store, "st8/n1")
     answer = told(capsys)
     assert "not begun" in answer["jobs"][0]["problem"] and answer["asked"] == 0
+
+
+def test_a_crash_in_the_middle_loses_no_image(project: Path, store: MemoryStore) -> None:
+    newer(project, "classify")
+    run(project, store, "st7/n1")
+
+    async def crash_once_asked(world: Simulated) -> None:
+        while requests(world.store):  # the request is taken in, and its work has not begun
+            await asyncio.sleep(0.01)
+
+    Simulated(project, store).play(crash_once_asked, clean=False)
+    assert final(store, "st7/n1") == 1
+    Simulated(project, store).play(lambda world: asyncio.sleep(60))
+    assert final(store, "st7/n1") == 2
+
+
+def test_a_request_is_not_lost_while_its_job_is_opened_with_a_stage_more(project: Path, store: MemoryStore) -> None:
+    newer(project, "compile")
+    pipeline = project / "pipeline.yaml"
+    more = "  again: {function: classify, from: detections/, to: again/, model: other}\n  compile:"
+    pipeline.write_text(pipeline.read_text().replace("  compile:", more))
+    store.put("models/other/current", b"1.0.0")
+    store.put("models/other/1.0.0/model.yaml", b"sha256: " + b"ab" * 32)
+    run(project, store, "st7/n1", "compile")
+
+    async def slow(what: str, key: str) -> None:
+        """The control record is written while the models are still being read."""
+        await asyncio.sleep({"models": 2.0, "control": 1.0 if what == "put" else 0.0}.get(key.partition("/")[0], 0.0))
+
+    world = Simulated(project, store)
+    world.before = slow
+    world.play(lambda world: asyncio.sleep(120))
+    assert final(store, "st7/n1") == 2
+
+
+def test_the_images_told_are_those_that_would_run(
+    project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer(project, "classify")
+    run(project, store, "st7/n1", as_json=False)
+    assert "1 image of 1 job" in capsys.readouterr().out  # the other one failed before

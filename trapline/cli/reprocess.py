@@ -160,7 +160,7 @@ def _difference(before: Pin | None, now: Pin) -> str:
     changed = sorted(
         key for key in {*before.parameters, *now.parameters} if before.parameters.get(key) != now.parameters.get(key)
     )
-    told += [f"{', '.join(changed)} changed"] if changed else []
+    told += [f"parameter{'s' if len(changed) > 1 else ''} {', '.join(changed)}"] if changed else []
     told += ["when changed"] if before.when != now.when else []
     return "; ".join(told) or "what it builds on changed, or the release of Trapline"
 
@@ -201,7 +201,7 @@ def _show(found: list[StaleJob], todo: list[StaleJob], workers: int) -> None:
         if one.compile and not one.stages:
             table.add_row(words.safe(one.job), "compile", "", "", "the results are compiled again")
     out.print(table)
-    images = sum(max(0, one.images - one.kept) for one in todo if one.stages)
+    images = sum(max((part.images for part in one.stages), default=0) for one in todo)
     total = words.duration(sum(one.seconds for one in todo) / workers)
     unknown = sorted({stage for one in todo for stage in one.unknown})
     more = f", and what {', '.join(unknown)} cost{'s' if len(unknown) == 1 else ''}" if unknown else ""

@@ -94,8 +94,9 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     same = _fit(world, control) and control.config == config
     if not same or control.anew:
         await read_models(world)
-        if desk.stale:
-            return  # somebody asked for it anew meanwhile: it is opened again
+    if desk.stale:
+        return  # somebody asked for it anew meanwhile: it is opened again
+    if not same or control.anew:
         keep = {stage: pin for stage, pin in control.pins.items() if same and stage not in control.anew}
         pins = resolve_pins(world.pipeline, manifest, world.models, keep)
         if desk.refused and desk.refused in (pin.recipe for pin in pins.values()):

@@ -53,7 +53,8 @@ def problems(project: Path, functions: Mapping[str, FunctionSpec]) -> Iterator[P
     yield from _shared(shared)
     for name, spec in functions.items():
         if spec.environment == "own":
-            yield from own_problems(project, name, asks[name])
+            never = next(_never(name, asks[name]), None)
+            yield from [never] if never else own_problems(project, name, asks[name])
 
 
 def why_not(project: Path, function: str) -> str:
@@ -112,16 +113,16 @@ def _rival(
     function: str, need: Need, asks: Mapping[str, Requirements], installed: Installed
 ) -> tuple[str, Need] | None:
     """Another function (or Trapline, the empty name) that needs versions of the same that can never agree."""
-    for other in _all_needs(ITSELF, [Need(Requirement(ITSELF))], installed, need):
+    for other in _all_needs([Need(Requirement(ITSELF))], installed, need):
         return "", other
     for name, requirements in asks.items():
         if name != function:
-            for other in _all_needs(name, asked(requirements), installed, need):
+            for other in _all_needs(asked(requirements), installed, need):
                 return name, other
     return None
 
 
-def _all_needs(name: str, roots: Iterable[Need], installed: Installed, against: Need) -> Iterator[Need]:
+def _all_needs(roots: Iterable[Need], installed: Installed, against: Need) -> Iterator[Need]:
     for need in needs(roots, installed):
         if need.name == against.name and exclude_each_other(need.requirement.specifier, against.requirement.specifier):
             yield need
@@ -147,6 +148,13 @@ def _contradiction(function: str, need: Need, rival: str, other: Need) -> Proble
 
 
 # -- functions that have an environment of their own
+
+
+def _never(function: str, requirements: Requirements) -> Iterator[Problem]:
+    """What no environment can hold beside Trapline, told before anybody tries to make one."""
+    for need in asked(requirements):
+        for other in _all_needs([Need(Requirement(ITSELF))], here(), need):
+            yield _contradiction(function, need, "", other)
 
 
 def own_problems(project: Path, function: str, requirements: Requirements) -> Iterator[Problem]:

@@ -251,8 +251,8 @@ def _ask(made: Proposal, seen: Inspected, preset: str | None) -> None:
         )
     if "licence" not in made.card:
         ask(Question("licence", "--licence SPDX", "The licence of the weights (CC-BY-4.0, AGPL-3.0-only, …)"))
-    bare = kind != "detector" and seen.source.dtype != "uint8"
-    if bare and preset is None and not all(name in made.card for name in _COLOURS[1:]):
+    told = made.why.get("input.scale") == _SAID or all(name in made.card for name in _COLOURS[1:])
+    if kind != "detector" and seen.source.dtype != "uint8" and preset is None and not told:
         ask(Question("preset", "--preset imagenet|inception|clip|plain (or --mean and --std)", "How colours are fed"))
     if seen.source.dtype != "uint8":
         made.put("input.scale", 1 / 255, "guessed: usual")
