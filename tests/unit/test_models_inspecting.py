@@ -412,3 +412,22 @@ def test_a_file_that_gives_no_numbers_is_refused() -> None:
     data = network({"scores": ["n", 3]}, after={"scores": "Log"}, shift=-50.0)
     with pytest.raises(ConfigError, match="NaN or infinite"):
         inspect(data, "m.onnx")
+
+
+def test_boxes_are_told_from_as_many_scores_by_their_values() -> None:
+    data = network({"a": ["n", 30, 4], "b": ["n", 30, 4]}, after={"b": "Sigmoid"})
+    assert proposed(data, {"labels": THREE}).card["outputs"] == {"logits": "a", "boxes": "b"}
+    data = network({"a": ["n", 30, 4], "b": ["n", 30, 4]}, after={"a": "Sigmoid"})
+    assert proposed(data, {"labels": THREE}).card["outputs"] == {"logits": "b", "boxes": "a"}
+
+
+def test_a_head_on_a_card_that_there_is_not_is_told() -> None:
+    data = network({"output0": ["n", 7, CELLS]})
+    with pytest.raises(ConfigError, match=r"there is no head 'yolo8'.* Did you mean 'yolov8'"):
+        proposed(data, {"head": "yolo8"})
+
+
+def test_a_yolo_head_that_reads_another_ones_grid_is_told_with_the_head_that_fits() -> None:
+    data = network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64])
+    with pytest.raises(ConfigError, match=r"does not fit the head yolov5.* yolov8 fits"):
+        proposed(data, {"head": "yolov5", "labels": THREE})

@@ -166,7 +166,9 @@ def _is_flat(out: NDArray[np.float64]) -> bool:
 def _boxes_of(boxes: Outputs) -> str:
     """Which of two outputs is the boxes."""
     four = [name for name, out in boxes.items() if out.shape[2] == 4]
-    return next((name for name in four if "box" in name.lower()), four[0] if four else "")
+    shares = [name for name in four if ((boxes[name] >= 0) & (boxes[name] <= 1)).all()]  # of the sides; scores are not
+    likely = [name for name in four if "box" in name.lower()] or (shares if len(shares) == 1 else four[-1:])
+    return likely[0] if likely else ""
 
 
 # Labels by a head's shapes; 0: they do not fit; -1: they fit and do not say.
