@@ -71,7 +71,7 @@ SHAPES: dict[str, tuple[dict[str, Any], str, int | None]] = {
         3,
     ),
     "softmax": ({"outputs": {"probs": ["n", 3]}, "after": {"probs": "Softmax"}}, "softmax", 3),
-    "sigmoid": ({"outputs": {"probs": ["n", 3]}, "after": {"probs": "Sigmoid"}}, "sigmoid", 3),
+    "sigmoid in the file": ({"outputs": {"probs": ["n", 3]}, "after": {"probs": "Sigmoid"}}, "softmax", 3),
     "logits": ({"outputs": {"output": ["n", 3]}}, "logits", 3),
     "logits that are small": ({"outputs": {"logits": ["n", 3]}, "after": {"logits": "Sigmoid"}}, "logits", 3),
     "logits of a fixed batch": ({"outputs": {"output": [1, 3]}, "source": [1, 3, 64, 64]}, "logits", 3),
@@ -431,3 +431,10 @@ def test_a_yolo_head_that_reads_another_ones_grid_is_told_with_the_head_that_fit
     data = network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64])
     with pytest.raises(ConfigError, match=r"does not fit the head yolov5.* yolov8 fits"):
         proposed(data, {"head": "yolov5", "labels": THREE})
+
+
+def test_the_size_that_is_fed_is_shown_where_a_detector_takes_any() -> None:
+    made = proposed(network({"logits": ["n", 30, 4], "pred_boxes": ["n", 30, 4]}, ["n", 3, "h", "w"]))
+    assert made.card["input.max_side"] == 1024
+    assert made.why["input.max_side"].startswith("guessed")
+    assert "input.max_side" not in proposed(network({"output0": ["n", 7, CELLS]})).card

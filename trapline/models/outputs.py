@@ -27,7 +27,7 @@ SHAPES = {
 }
 _QUERIES = 1000  # boxes that a network without a grid gives at most
 _LOGITS, _BOXES = ("logits", "pred_logits"), ("pred_boxes", "boxes")  # the names that the heads look for
-_LIKELY = ("embedding", "sigmoid", "softmax", "logits")  # of several rows, the last of these
+_LIKELY = ("embedding", "softmax", "logits")  # of several rows, the last of these
 _EMBEDDING = ("embed", "feature", "pool", "vector")
 
 
@@ -126,7 +126,8 @@ def _row(name: str, out: NDArray[np.float64], labels: int | None) -> Reading:
     if ((rows >= 0) & (rows <= 1)).all() and "logit" not in name.lower():
         if np.allclose(rows.sum(axis=1), 1, atol=1e-2):
             return Reading("softmax", width, f"{name} is one row of {width} shares that sum to 1")
-        return Reading("sigmoid", width, f"{name} is one row of {width} numbers from 0 to 1", sure=labels == width)
+        why = f"{name} is one row of {width} numbers from 0 to 1, which are taken as they are"
+        return Reading("softmax", width, why, sure=labels == width)  # the sigmoid is in the file: not a second time
     return Reading("logits", width, f"{name} is one row of {width} numbers of any size", sure=labels == width)
 
 

@@ -240,6 +240,8 @@ def _put_usual(made: Proposal, seen: Inspected) -> None:
     _put_all(made, usual, why)
     if made.card["input.resize"] != "letterbox" and made.why.get("input.pad") != _SAID:
         made.drop("input.pad")
+    if kind == "detector" and "input.width" not in made.card:
+        made.put("input.max_side", 1024, "guessed: it takes any size; give that of its training")
     made.put("input.channels", "rgb", "guessed: usual")
     if made.card["input.dtype"] == "uint8":
         for name in _COLOURS:
