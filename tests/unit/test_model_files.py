@@ -211,11 +211,14 @@ def test_a_damaged_file_is_refused_and_never_hangs(seed: int) -> None:
 
 
 def mean_colours(layout: str, kind: int, batch: Any) -> bytes:
-    """The mean of each colour, as scores, for pictures of 8 by 8."""
+    """The mean of each colour, as shares, for pictures of 8 by 8."""
     axes = [2, 3] if layout == "nchw" else [1, 2]
+    most = helper.make_tensor("v", FLOAT, [1], [255.0 if kind == BYTE else 1.0])
     nodes = [
         helper.make_node("Cast", ["x"], ["f"], to=FLOAT),
-        helper.make_node("ReduceMean", ["f"], ["scores"], axes=axes, keepdims=0),
+        helper.make_node("ReduceMean", ["f"], ["means"], axes=axes, keepdims=0),
+        helper.make_node("Constant", [], ["most"], value=most),
+        helper.make_node("Div", ["means", "most"], ["scores"]),
     ]
     shape = [batch, 3, 8, 8] if layout == "nchw" else [batch, 8, 8, 3]
     return onnx_model(nodes, {"x": (kind, shape)}, {"scores": (FLOAT, [batch, 3])})
@@ -226,20 +229,16 @@ def pictures() -> list[NDArray[np.uint8]]:
 
 
 @pytest.mark.parametrize("batch", ["n", 1, 2, 5])
-@pytest.mark.parametrize(
-    ("dtype", "kind", "scale"), [("float32", FLOAT, 255), ("float16", HALF, 255), ("uint8", BYTE, 1)]
-)
+@pytest.mark.parametrize(("dtype", "kind"), [("float32", FLOAT), ("float16", HALF), ("uint8", BYTE)])
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])
-def test_every_layout_type_and_batch_is_fed_as_the_card_says(
-    layout: str, dtype: str, kind: int, scale: int, batch: Any
-) -> None:
+def test_every_layout_type_and_batch_is_fed_as_the_card_says(layout: str, dtype: str, kind: int, batch: Any) -> None:
     content = mean_colours(layout, kind, batch)
     source = {"name": "x", "width": 8, "height": 8, "resize": "crop", "layout": layout, "dtype": dtype}
     rows = model(card(content, input=source), content).classify(pictures())
     assert len(rows) == 3
     for row, picture in zip(rows, pictures(), strict=True):
         found = [dict(row)[label] for label in ("red", "green", "blue")]
-        assert found == pytest.approx((picture[0, 0] / scale).tolist(), abs=2e-3)
+        assert found == pytest.approx((picture[0, 0] / 255).tolist(), abs=2e-3)
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c", "d"]])
@@ -249,6 +248,20 @@ def test_labels_too_few_or_many_are_told_where_only_a_run_shows_it(labels: list[
     loaded = model(card(content, labels=labels), content)
     with pytest.raises(ConfigError, match=rf"the card has {len(labels)} labels, the file's output has 3 channels"):
         loaded.classify(pictures())
+
+
+def test_scores_that_are_no_shares_are_refused_where_the_card_calls_them_so() -> None:
+    plain = {"name": "x", "width": 8, "height": 8, "resize": "crop", "scale": 1}
+    with pytest.raises(ConfigError, match=r"softmax reads shares of 0 to 1; the file's output is 200.* head: logits"):
+        model(card(COLOURS, input=plain), COLOURS).classify(pictures())
+
+
+@pytest.mark.parametrize("field", ["mean", "std"])
+def test_a_mean_for_colours_of_0_to_255_is_refused_where_they_are_fed_as_0_to_1(field: str) -> None:
+    source = {"name": "x", "width": 8, "height": 8, "resize": "crop", field: [58.4, 57.1, 57.4]}
+    with pytest.raises(ValueError, match=rf"input.{field}.*58.4 is far beyond the colours, which scale makes 0 to 1"):
+        ModelCard.model_validate(card(COLOURS, input=source))
+    ModelCard.model_validate(card(COLOURS, input={**source, "scale": 1}))
 
 
 def test_a_sigmoid_classifier_tells_each_label_for_itself() -> None:

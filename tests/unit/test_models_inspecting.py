@@ -71,7 +71,7 @@ SHAPES: dict[str, tuple[dict[str, Any], str, int | None]] = {
         3,
     ),
     "softmax": ({"outputs": {"probs": ["n", 3]}, "after": {"probs": "Softmax"}}, "softmax", 3),
-    "sigmoid": ({"outputs": {"probs": ["n", 3]}, "after": {"probs": "Sigmoid"}}, "sigmoid", 3),
+    "sigmoid in the file": ({"outputs": {"probs": ["n", 3]}, "after": {"probs": "Sigmoid"}}, "softmax", 3),
     "logits": ({"outputs": {"output": ["n", 3]}}, "logits", 3),
     "logits that are small": ({"outputs": {"logits": ["n", 3]}, "after": {"logits": "Sigmoid"}}, "logits", 3),
     "logits of a fixed batch": ({"outputs": {"output": [1, 3]}, "source": [1, 3, 64, 64]}, "logits", 3),
@@ -418,3 +418,29 @@ def test_a_card_that_says_how_colours_are_scaled_needs_no_preset() -> None:
     data = network({"output": ["n", 3]})
     made = proposed(data, {"labels": ["a", "b", "c"], "licence": "MIT", "input.scale": 1 / 255})
     assert asked(made) == []
+
+
+def test_boxes_are_told_from_as_many_scores_by_their_values() -> None:
+    data = network({"a": ["n", 30, 4], "b": ["n", 30, 4]}, after={"b": "Sigmoid"})
+    assert proposed(data, {"labels": THREE}).card["outputs"] == {"logits": "a", "boxes": "b"}
+    data = network({"a": ["n", 30, 4], "b": ["n", 30, 4]}, after={"a": "Sigmoid"})
+    assert proposed(data, {"labels": THREE}).card["outputs"] == {"logits": "b", "boxes": "a"}
+
+
+def test_a_head_on_a_card_that_there_is_not_is_told() -> None:
+    data = network({"output0": ["n", 7, CELLS]})
+    with pytest.raises(ConfigError, match=r"there is no head 'yolo8'.* Did you mean 'yolov8'"):
+        proposed(data, {"head": "yolo8"})
+
+
+def test_a_yolo_head_that_reads_another_ones_grid_is_told_with_the_head_that_fits() -> None:
+    data = network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64])
+    with pytest.raises(ConfigError, match=r"does not fit the head yolov5.* yolov8 fits"):
+        proposed(data, {"head": "yolov5", "labels": THREE})
+
+
+def test_the_size_that_is_fed_is_shown_where_a_detector_takes_any() -> None:
+    made = proposed(network({"logits": ["n", 30, 4], "pred_boxes": ["n", 30, 4]}, ["n", 3, "h", "w"]))
+    assert made.card["input.max_side"] == 1024
+    assert made.why["input.max_side"].startswith("guessed")
+    assert "input.max_side" not in proposed(network({"output0": ["n", 7, CELLS]})).card

@@ -100,6 +100,13 @@ class Input(BaseModel):
         if self.dtype == "uint8" and not untouched:
             problem = "uint8 takes the pixels as they are, so scale, mean and std cannot be applied"
             _refuse("input.dtype", problem, "Leave out scale, mean and std, or write float32.")
+        brightest = 255 * self.scale
+        for name, said in (("mean", self.mean), ("std", self.std)):
+            if max(map(abs, said)) > 10 * abs(brightest):
+                problem = f"{max(said, key=abs):g} is far beyond the colours, which scale makes 0 to {brightest:.3g}"
+                _refuse(
+                    f"input.{name}", problem, "Divide mean and std by 255, or write scale: 1 for colours of 0 to 255."
+                )
         return self
 
 

@@ -221,6 +221,14 @@ def labels_error(card: ModelCard, channels: int, others: Sequence[str] = ()) -> 
     )
 
 
+def no_shares_error(card: ModelCard, score: float) -> ConfigError:
+    """What is wrong with a card that calls a classifier's scores shares, where they are of any size."""
+    return ConfigError(
+        f"{_name(card)}: head: softmax reads shares of 0 to 1; the file's output is {score:.4g}.",
+        remedy="Write head: logits, or head: sigmoid where several labels may be true.",
+    )
+
+
 # -- words
 
 

@@ -27,7 +27,7 @@ SHAPES = {
 }
 _QUERIES = 1000  # boxes that a network without a grid gives at most
 _LOGITS, _BOXES = ("logits", "pred_logits"), ("pred_boxes", "boxes")  # the names that the heads look for
-_LIKELY = ("embedding", "sigmoid", "softmax", "logits")  # of several rows, the last of these
+_LIKELY = ("embedding", "softmax", "logits")  # of several rows, the last of these
 _EMBEDDING = ("embed", "feature", "pool", "vector")
 
 
@@ -126,7 +126,8 @@ def _row(name: str, out: NDArray[np.float64], labels: int | None) -> Reading:
     if ((rows >= 0) & (rows <= 1)).all() and "logit" not in name.lower():
         if np.allclose(rows.sum(axis=1), 1, atol=1e-2):
             return Reading("softmax", width, f"{name} is one row of {width} shares that sum to 1")
-        return Reading("sigmoid", width, f"{name} is one row of {width} numbers from 0 to 1", sure=labels == width)
+        why = f"{name} is one row of {width} numbers from 0 to 1, which are taken as they are"
+        return Reading("softmax", width, why, sure=labels == width)  # the sigmoid is in the file: not a second time
     return Reading("logits", width, f"{name} is one row of {width} numbers of any size", sure=labels == width)
 
 
@@ -166,7 +167,9 @@ def _is_flat(out: NDArray[np.float64]) -> bool:
 def _boxes_of(boxes: Outputs) -> str:
     """Which of two outputs is the boxes."""
     four = [name for name, out in boxes.items() if out.shape[2] == 4]
-    return next((name for name in four if "box" in name.lower()), four[0] if four else "")
+    shares = [name for name in four if ((boxes[name] >= 0) & (boxes[name] <= 1)).all()]  # of the sides; scores are not
+    likely = [name for name in four if "box" in name.lower()] or (shares if len(shares) == 1 else four[-1:])
+    return likely[0] if likely else ""
 
 
 # Labels by a head's shapes; 0: they do not fit; -1: they fit and do not say.

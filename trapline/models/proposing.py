@@ -10,6 +10,7 @@ from trapline.errors import ConfigError
 from trapline.models.beside import Found
 from trapline.models.inspecting import Inspected
 from trapline.models.outputs import KINDS, SHAPES, Reading, fits, read_outputs, spelt
+from trapline.pipeline.reading import did_you_mean
 
 _ZERO, _ONE = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
 _GREY = {"colour": 114, "at": "centre"}
@@ -136,8 +137,13 @@ def _put_head(made: Proposal, seen: Inspected, file: str) -> None:
         head = "logits"
         made.put("head", head, f"guessed: {reading.why}")
     if head is not None:
+        if head not in list(KINDS):
+            raise ConfigError(
+                f"head: there is no head {head!r}.",
+                remedy=f"There are {', '.join(KINDS)}.{did_you_mean(str(head), KINDS)}",
+            )
         fit = fits(head, seen.tried)
-        if fit is None:
+        if fit is None or _another_grid(head, reading):
             better = f" {reading.head} fits." if reading else ""
             raise ConfigError(
                 f"{file} does not fit the head {head}, which reads {SHAPES[head]}; it gives {spelt(seen.tried)}.",
@@ -156,6 +162,12 @@ def _put_head(made: Proposal, seen: Inspected, file: str) -> None:
             "--head, or export the model so that one fits (see docs/how-to/bring-your-own-model.md).",
         )
     _put_reading(made, seen, reading)
+
+
+def _another_grid(head: str, reading: Reading | None) -> bool:
+    """Whether the outputs have as many places as another YOLO's grids have cells, so that `head` reads them askew."""
+    grids = ("yolov5", "yolov8")
+    return reading is not None and reading.sure and reading.head in grids and reading.head != head
 
 
 def _put_reading(made: Proposal, seen: Inspected, reading: Reading) -> None:
@@ -228,6 +240,8 @@ def _put_usual(made: Proposal, seen: Inspected) -> None:
     _put_all(made, usual, why)
     if made.card["input.resize"] != "letterbox" and made.why.get("input.pad") != _SAID:
         made.drop("input.pad")
+    if kind == "detector" and "input.width" not in made.card:
+        made.put("input.max_side", 1024, "guessed: it takes any size; give that of its training")
     made.put("input.channels", "rgb", "guessed: usual")
     if made.card["input.dtype"] == "uint8":
         for name in _COLOURS:

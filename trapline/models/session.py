@@ -16,7 +16,7 @@ from trapline.images import RGB, Box, Image
 from trapline.models import tiles
 from trapline.models.boxes import Boxes, Floats
 from trapline.models.card import ModelCard, Tiles, read_card
-from trapline.models.checking import check_hash, check_session, labels_error, opened, output_names
+from trapline.models.checking import check_hash, check_session, labels_error, no_shares_error, opened, output_names
 from trapline.models.forms import Form
 from trapline.models.heads import DETECTORS, Ask, Detection, Outputs, Peaks, sigmoid, softmax, unit_length
 from trapline.models.inputs import Fed, crops, sized, sized_part, tensor
@@ -182,6 +182,8 @@ class Model:
                 scores = softmax(scores)
             elif self.card.head == "sigmoid":
                 scores = sigmoid(scores)
+            elif self.card.head == "softmax" and ((scores < -0.01) | (scores > 1.01)).any():
+                raise no_shares_error(self.card, float(scores.flat[np.abs(scores).argmax()]))
             rows += list(scores.reshape(len(scores), -1))
         return rows
 
