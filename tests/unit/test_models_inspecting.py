@@ -412,3 +412,9 @@ def test_a_file_that_gives_no_numbers_is_refused() -> None:
     data = network({"scores": ["n", 3]}, after={"scores": "Log"}, shift=-50.0)
     with pytest.raises(ConfigError, match="NaN or infinite"):
         inspect(data, "m.onnx")
+
+
+@pytest.mark.parametrize("source", [[2**31, 3, 64, 64], [1, 3, 2**20, 2**20], ["n", 3, 2**20, 64]])
+def test_a_file_for_more_pixels_than_memory_holds_is_refused_before_any_is_made(source: list[Any]) -> None:
+    with pytest.raises(ConfigError, match="more than memory has room for"):
+        inspect(network(outputs={"output": ["n", 3]}, source=source), "m.onnx")
