@@ -39,6 +39,9 @@ def found(*rows: tuple[tuple[float, ...], float], labels: list[int] | None = Non
     )
 
 
+NOTHING, BOX = Found.of([], [], []), (0.0, 0.0, 10.0, 10.0)
+
+
 def figures(truths: list[Truth], founds: list[Found], labels: str = "a", threshold: float = 0.5) -> dict[str, Any]:
     return detector_figures(truths, founds, tuple(labels), threshold, draws=20)
 
@@ -269,6 +272,12 @@ def test_a_label_without_truth_is_left_out_of_the_mean_and_its_false_ones_still_
     assert told["labels"][1]["objects"] == 0
     assert np.isnan(told["labels"][1]["map"])
     assert list(told["curves"]["labels"]) == ["a"]
+
+
+@pytest.mark.parametrize("founds", [[NOTHING], [Found.of([BOX], [0], [0.9])]])
+def test_pictures_with_nothing_on_them_have_figures_that_cannot_be_said(founds: list[Found]) -> None:
+    told = figures([truth()], founds)
+    assert all(np.isnan(told[name]) for name in ("map", "map50", "map75", "average_recall"))
 
 
 def test_a_detector_that_finds_nothing_has_figures_all_the_same() -> None:

@@ -444,3 +444,9 @@ def test_the_size_that_is_fed_is_shown_where_a_detector_takes_any() -> None:
     assert made.card["input.max_side"] == 1024
     assert made.why["input.max_side"].startswith("guessed")
     assert "input.max_side" not in proposed(network({"output0": ["n", 7, CELLS]})).card
+
+
+@pytest.mark.parametrize("source", [[2**31, 3, 64, 64], [1, 3, 2**20, 2**20], ["n", 3, 2**20, 64]])
+def test_a_file_for_more_pixels_than_memory_holds_is_refused_before_any_is_made(source: list[Any]) -> None:
+    with pytest.raises(ConfigError, match="more than memory has room for"):
+        inspect(network(outputs={"output": ["n", 3]}, source=source), "m.onnx")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-
-import yaml
+import re
+from functools import lru_cache
 
 from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
 from trapline.keys import fetched_name
 from trapline.ledger import closing
-from trapline.pipeline.reading import parsed
+from trapline.pipeline.reading import shown
 from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
 from trapline.records import JobControl, Listed, Manifest, ModelRef, Ticket, load, read_manifest
-from trapline.registry import in_force
+from trapline.registry import CARD, card_fields, in_force
 from trapline.store.base import Got
 
 log = logging.getLogger("trapline.dispatcher")
+_VERSION = re.compile(r"[A-Za-z0-9][\w.-]{0,62}")  # one folder's name
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 async def engine_record(world: World) -> None:
@@ -223,21 +225,39 @@ async def read_models(world: World) -> None:
 
 async def _model(world: World, name: str, version: str) -> ModelRef:
     layout = world.layout
+    real = version
     try:
-        real = version
         if version == "current":
             real = in_force((await world.store.get(layout.model_current(name))).data)
-        card = parsed((await world.store.get(layout.model(name, real, "model.yaml"))).data.decode())
-        return ModelRef(name=name, version=real, sha256=str(card["sha256"]))
+            _check_version(real, layout.model_current(name))
+        data = (await world.store.get(layout.model(name, real, CARD))).data
     except NotFound as missing:
         raise ConfigError(
             f"Model {name!r} ({version}) is not in the bucket: there is no {missing.key}.",
             remedy=f"Add it with `trapline models add FILE --name {name}`, or correct the stage's `model`.",
         ) from None
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    return ModelRef(name=name, version=real, sha256=_sha256(data, layout.model(name, real, CARD)))
+
+
+@lru_cache(maxsize=16)
+def _sha256(card: bytes, key: str) -> str:
+    """The hash that a card says. Kept, since a card with many labels takes seconds to read. Raises `ConfigError`."""
+    said = card_fields(card, key).get("sha256")
+    if not isinstance(said, str) or not _SHA256.fullmatch(said):
         raise ConfigError(
-            f"Model {name!r} ({version}): its card cannot be read: {error}.", remedy="Check its model.yaml."
-        ) from None
+            f"{key}: sha256 is {shown(said)}.",
+            remedy="Write the file's 64 hexadecimal digits, as `sha256sum` prints them.",
+        )
+    return said
+
+
+def _check_version(version: str, key: str) -> None:
+    """What a person wrote into `current` becomes part of keys, messages and recipes."""
+    if not _VERSION.fullmatch(version):
+        raise ConfigError(
+            f"{key} holds {shown(version)}, which is no version.",
+            remedy="Write one such as 1.0.0 there, or have it written: `trapline models promote NAME VERSION`.",
+        )
 
 
 def pin_anew(world: World, ticket: Ticket, why: str) -> None:

@@ -125,8 +125,9 @@ def pairs(truth: Truth, found: Found, threshold: float) -> list[tuple[int | None
 
 def _averages(points: Sequence[tuple[Floats, Floats]]) -> Document:
     """The means over the labels that are there to be found."""
-    average = np.array([one[0].mean(axis=1) for one in points]).reshape(len(points), -1)
-    recall = np.array([one[1] for one in points]).reshape(len(points), -1)
+    shape = (len(points), len(THRESHOLDS))  # -1 would be no number where nothing is there to be found
+    average = np.array([one[0].mean(axis=1) for one in points]).reshape(shape)
+    recall = np.array([one[1] for one in points]).reshape(shape)
     return {
         "map": _mean(average),
         "map50": _mean(average[:, HALF]),
@@ -147,11 +148,11 @@ def _intervals(every: Sequence[Ranking], together: Ranking, threshold: float, dr
     count = resamples(sum(one.right.size for one in some), draws)
 
     def figures(weights: Floats) -> dict[str, float]:
-        average = np.array([average_precision(one, weights) for one in some]).reshape(len(some), -1)
+        average = np.array([average_precision(one, weights) for one in some]).reshape(len(some), len(THRESHOLDS))
         point = working_point(together, threshold, weights)
         return {
             "map": _mean(average),
-            "map50": _mean(average[:, HALF]) if len(some) else float("nan"),
+            "map50": _mean(average[:, HALF]),
             "precision": point.precision,
             "recall": point.recall,
             "f1": point.f1,

@@ -18,6 +18,8 @@ from trapline.models.onnx_file import OnnxFile, read_onnx
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 _SIDE = 640  # pixels along a side that the file leaves open, when it is tried
 _BATCH = 2
+_MOST_PIXELS = 2**26  # in one run; 64 pictures of 1024 x 1024
+_MOST_NUMBERS = 2**27  # of one output
 _STRANGE = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -74,6 +76,12 @@ def inspect(data: bytes, name: str, side: tuple[int, int] | None = None) -> Insp
     outputs = tuple(Port(put.name, _shape(put.shape), _DTYPES.get(put.type, put.type)) for put in session.get_outputs())
     at = 2 if layout == "nchw" else 1
     height, width = (source.shape[at + n] or (side or _told_side(metadata))[n] for n in range(2))
+    if (source.shape[0] or _BATCH) * height * width > _MOST_PIXELS:
+        raise ConfigError(
+            f"{name} takes {source.name} {_spelt(source.shape)}: {source.shape[0] or _BATCH} pictures of {width} x "
+            f"{height} at once are more than memory has room for.",
+            remedy="Export it for smaller pictures, or for one at a time.",
+        )
     tried = _try(session, source, layout, (height, width), name)
     producer = session.get_modelmeta().producer_name
     return Inspected(len(data), opset, producer, source, layout, outputs, metadata, tried, (height, width))
@@ -187,6 +195,13 @@ def _run(
             remedy="Name the size that it was made for with --size WIDTHxHEIGHT, or export it anew.",
         ) from error
     names = [port.name for port in session.get_outputs()]
+    for put, out in zip(names, outputs, strict=True):
+        if _numbers(out) and out.size > _MOST_NUMBERS:
+            raise ConfigError(
+                f"{name} gives {out.size:,} numbers in {put} for {len(fed)} pictures, {list(out.shape)}; "
+                "no head reads so many.",
+                remedy="Export the network alone, with the output that its boxes, labels or features are in.",
+            )
     return {put: np.asarray(out, np.float64) for put, out in zip(names, outputs, strict=True) if _numbers(out)}
 
 

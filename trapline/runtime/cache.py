@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yaml import YAMLError
-
-from trapline.errors import ConfigError, NotFound, Temporary
+from trapline.errors import NotFound, Temporary
 from trapline.keys import Layout
-from trapline.pipeline.reading import parsed
 from trapline.records import ImageRecord, ModelRef
+from trapline.registry import CARD
 from trapline.store.base import Store
 
 if TYPE_CHECKING:
@@ -92,36 +90,41 @@ class RecordCache:
 
 
 class ModelCache:
-    """Models by name, version and hash, on this machine's disk and in this process."""
+    """Models on this machine's disk and in this process. Nothing is kept that is not what its card says."""
 
     def __init__(self, store: Store, layout: Layout, folder: Path) -> None:
         self._store = store
         self._layout = layout
         self._folder = folder
-        self._loaded: dict[ModelRef, Model] = {}
+        self._loaded: dict[tuple[ModelRef, bytes], Model] = {}  # by the card too: a wrong one may be mended in place
 
     def load(self, ref: ModelRef) -> Model:
         """The model, downloaded at most once per machine. Raises `Temporary` (`model_unusable`) or `ConfigError`."""
-        if ref not in self._loaded:
+        card = self._get(ref, CARD)
+        if (ref, card) not in self._loaded:
             from trapline.models import Model  # noqa: PLC0415 - onnxruntime is loaded by the stages that use a model alone
 
-            self._loaded[ref] = Model.load(self._local(ref))
-        return self._loaded[ref]
+            self._loaded[(ref, card)] = Model.load(self._local(ref, card))
+        return self._loaded[(ref, card)]
 
-    def _local(self, ref: ModelRef) -> Path:
-        folder = self._folder / f"{ref.name}-{ref.version}-{ref.sha256[:32]}"
+    def _local(self, ref: ModelRef, card: bytes) -> Path:
+        # Nothing that a card says is part of the folder's name: a hash may hold `/..`.
+        digest = hashlib.sha256(f"{ref.version} {ref.sha256} ".encode() + card).hexdigest()
+        folder = self._folder / f"{ref.name}-{digest[:32]}"
         if not folder.is_dir():
-            self._download(ref, folder)
+            self._download(ref, card, folder)
         return folder
 
-    def _download(self, ref: ModelRef, folder: Path) -> None:
+    def _download(self, ref: ModelRef, card: bytes, folder: Path) -> None:
+        from trapline.models import Model, read_card  # noqa: PLC0415 - as above
+
+        file = read_card(card, self._layout.model(ref.name, ref.version, CARD)).file
         self._folder.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=self._folder, prefix=".part-"))
         try:
-            card = self._get(ref, "model.yaml")
-            (part / "model.yaml").write_bytes(card)
-            file = _file_of(card, ref)
+            (part / CARD).write_bytes(card)
             (part / file).write_bytes(self._get(ref, file))
+            Model.load(part)  # a file that is not whole is not kept, so that the next try reads it again
             os.replace(part, folder)
         except OSError:
             if not folder.is_dir():  # otherwise another worker was first
@@ -134,11 +137,3 @@ class ModelCache:
             return self._store.get(self._layout.model(ref.name, ref.version, file)).data
         except NotFound as error:
             raise Temporary(f"Model {ref.name} {ref.version}: {error}", code="model_unusable") from None
-
-
-def _file_of(card: bytes, ref: ModelRef) -> str:
-    """The name of the model's file, by its card."""
-    try:
-        return str(parsed(card.decode())["file"])
-    except (YAMLError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"Model {ref.name} {ref.version}: its card cannot be read: {error}.") from None
