@@ -35,5 +35,7 @@ async def unpin(world: World, name: str, stages: tuple[str, ...] = ()) -> None:
     if desk.control is not None and desk.control.pins:
         update: dict[str, Any] = {"anew": (*desk.control.anew, *stages)} if stages else {"pins": {}, "anew": ()}
         await save(world, name, update, written=True)
-        await world.store.delete([world.layout.seen(name)])  # or a restart takes the job for finished
+        desk.reopen()
+        async with desk.saving:
+            await world.store.delete([world.layout.seen(name)])  # or a restart takes the job for finished
     desk.reopen()

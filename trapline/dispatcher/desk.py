@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trapline.ledger.tasks import Effect
-from trapline.records import JobControl, Summary
+from trapline.records import DeadLetter, JobControl, Summary
 
 
 @dataclass
@@ -41,6 +41,7 @@ class Desk:
     live_at: float = 0.0  # provisional results: not before
     notify_tries: dict[str, int] = field(default_factory=dict)
     notify_at: dict[str, float] = field(default_factory=dict)
+    notify_letters: dict[str, DeadLetter] = field(default_factory=dict)  # given up, and not written yet
     status_seq: int = -1  # what the newest status covers
     status_at: float = -1e9
     status_state: tuple[Any, ...] = ()
@@ -53,6 +54,12 @@ class Desk:
     quarantined: set[str] = field(default_factory=set)  # keys noted as unusable
     again: dict[str, float] = field(default_factory=dict)  # what failed for a passing reason → not before
     failures: dict[str, int] = field(default_factory=dict)  # … and how often in a row
+
+    def tell_again(self) -> None:
+        """The client may be told anew, from the first try."""
+        self.notify_tries.clear()
+        self.notify_at.clear()
+        self.notify_letters.clear()
 
     def reopen(self) -> None:
         """Read the control record, manifest and pins (again), whatever is being read of them now."""

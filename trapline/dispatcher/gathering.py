@@ -464,7 +464,10 @@ async def seen_and_forgotten(world: World, name: str) -> None:
     if not job.images and not job.finals and desk.summary is not None:
         await _nothing_there(world, name, desk.summary)
     seen = Seen(job=name, listing=desk.whole, seal=job.seal, finished=True)
-    await refusals.put(world, world.layout.seen(name), seen.dump())
+    async with desk.saving:
+        if not desk.opened:
+            return  # it was asked for meanwhile that the job be run again
+        await refusals.put(world, world.layout.seen(name), seen.dump())
     # Whoever began meanwhile to look at it still holds what would be forgotten.
     if finished(world, name) and desk.chart_seq == job.seq and not world.busy_with(name, "seen"):
         world.ledger.forget(name)

@@ -101,7 +101,6 @@ def _exhumed(world: World, meaning: Meaning) -> None:
     _look_again(world, job)
     desk = world.desk(job)
     desk.gather_tries, desk.gather_at = 0, 0.0
-    desk.notify_tries.clear()
-    desk.notify_at.clear()
+    desk.tell_again()
     if stage.kind == "gather" and job in world.ledger.jobs:
         charting.reopen(world, job)

@@ -31,6 +31,9 @@ async def notify(world: World, name: str, final: LastFinal) -> None:
     if stage is None:
         job.untold = []
         return
+    if (letter := world.desk(name).notify_letters.get(f"{final.n}")) is not None:
+        await _give_up(world, name, final, letter)
+        return
     revision = final.revision.removeprefix("r")
     got = (await refusals.gets(world, [world.layout.receipt(name, revision)]))[0]
     if got is not None:
@@ -100,6 +103,7 @@ def _done(world: World, name: str, final: LastFinal, told: str) -> None:
     if job.finals and final.n == job.finals[-1].n:
         job.told = told
     desk.notify_tries.pop(f"{final.n}", None)
+    desk.notify_letters.pop(f"{final.n}", None)
     desk.status_seq = -1
 
 
@@ -135,7 +139,12 @@ async def _failed(
         attempts=tries,
         at=world.clock.wall(),
     )
-    await world.store.put(
-        world.layout.dead_letter(stage.name, f"{name}/{final.revision.removeprefix('r')}"), letter.dump()
-    )
+    desk.notify_letters[key] = letter
+    await _give_up(world, name, final, letter)
+
+
+async def _give_up(world: World, name: str, final: LastFinal, letter: DeadLetter) -> None:
+    """Write the dead letter. Where that fails it is written later, and the client is not called again for it."""
+    key = world.layout.dead_letter(letter.stage, f"{name}/{final.revision.removeprefix('r')}")
+    await world.store.put(key, letter.dump())
     _done(world, name, final, "dead letter")

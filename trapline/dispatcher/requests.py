@@ -53,8 +53,7 @@ async def _act(world: World, request: Request) -> None:
     desk.chart_wanted = True
     if request.action == "retry":
         desk.gather_tries, desk.gather_at = 0, 0.0
-        desk.notify_tries.clear()
-        desk.notify_at.clear()
+        desk.tell_again()
         charting.reopen(world, job)
     elif request.action == "reprocess" and (not request.stage or request.stage in world.pipeline.stages):
         await control_record.unpin(
