@@ -130,6 +130,7 @@ class StageNote(Frozen):
     produced_by: ProducedBy
     files: tuple[FileRef, ...] | None = None  # what the function wrote beside the record
     named: bool | None = None  # whether it gave classifications; None: no, or a release that did not say
+    missing: tuple[str, ...] | None = None  # stages that it reads, and went on without
 
 
 class ImageRecord(Record):
@@ -469,6 +470,7 @@ class RollEntry(NamedTuple):
     event_id: str = ""
     letter: str = ""  # the key of its dead letter, where the store refuses the usual one
     missing: str = ""  # stages that a join went on without, comma between them
+    skipped: str = ""  # earlier stages that had nothing to look at, likewise
 
     def line(self) -> str:
         """The entry as a line of JSON, without what is as usual."""

@@ -34,8 +34,8 @@ def _fields(view: View) -> dict[str, Any]:
 
 
 def _note(note: StageNote) -> dict[str, Any]:
-    """What a stage did; the files that it wrote, and whether it named, only where it did."""
-    left_out = {name for name in ("files", "named") if getattr(note, name) is None}
+    """What a stage did; the files that it wrote, whether it named, what it went without: only where it did."""
+    left_out = {name for name in ("files", "named", "missing") if getattr(note, name) is None}
     return note.model_dump(mode="json", exclude=left_out)
 
 
@@ -48,9 +48,10 @@ def _source(view: View) -> dict[str, Any]:
 
 def _sometimes(view: View) -> dict[str, Any]:
     """The fields that a line has only where there is something to say."""
-    entry = view.member.entry
+    entry, record = view.member.entry, view.member.record
     fields = {
         "failure": view.failure,
+        "missing": list(record.missing or ()) if record else [],
         "known": {name: value for name, value in view.known.items() if name not in ("image", "detections")},
         "deployment": view.deployment,
         "kept": entry.kept,

@@ -41,7 +41,7 @@ def _counts(world: Simulated, job: str, summary: Said, status: Said, lines: list
     failed_at = [(line["rel"], line["code"]) for line in lines if line["state"] == "failed"]
     if world.plan.joined and not world.plan.cursed:
         failed_at = _letters_there(world, summary, lines)
-    by_code = Counter(code for _, code in failed_at) + Counter({"key_unusable": unusable})
+    by_code = Counter(code for _, code in set(failed_at)) + Counter({"key_unusable": unusable})  # images, not stages
     exact = not (world.plan.joined and world.plan.cursed)
     if told != counts or (exact and (status["failures"] != by_code or summary["failures_by_code"] != by_code)):
         raise Broken("a status counts what the results hold", f"{job} {told} {status['failures']}: {counts} {by_code}")

@@ -159,6 +159,14 @@ def test_a_line_keeps_everything_that_the_functions_returned() -> None:
     assert list(line)[:3] == ["rel", "key", "state"]
 
 
+def test_a_line_names_what_a_join_went_on_without() -> None:
+    member = done("a.jpg")
+    assert member.record is not None
+    member = Member(member.entry, member.record.model_copy(update={"missing": ("second",)}))
+    item, _ = compiled(member, done("b.jpg"))
+    assert [line.get("missing") for line in item.lines] == [["second"], None]
+
+
 def test_the_same_roll_makes_the_same_bytes() -> None:
     one, _ = compiled(with_detections(moth()), failed("b.jpg"))
     shuffled = moth()

@@ -86,6 +86,7 @@ def test_a_join_goes_on_without_a_stage_that_failed_and_is_made_again_when_that_
         assert [(f["rel"], f["stage"]) for f in first["failures"]] == [(f"{JOB}/a.jpg", "left")]
         assert line(world.store)["missing"] == ["left"] and line(world.store, "b.jpg")["missing"] == []
         assert read(world.store, f"joined/{JOB}/a.jpg.json")["missing"] == ["left"]
+        assert read(world.store, f"joined/{JOB}/a.jpg.json")["stages"]["join"]["missing"] == ["left"]
         joined.BROKEN.clear()
         world.delete(f"failed/left/{JOB}/a.jpg.json")
         await asyncio.sleep(60)
@@ -111,6 +112,34 @@ def test_a_retry_asked_for_while_no_engine_runs_makes_the_join_again(joined: Any
     world.delete(f"failed/right/{JOB}/a.jpg.json")
     world.play(second)
     assert (summary(world.store)["state"], line(world.store)["missing"]) == ("SUCCEEDED", [])
+
+
+def test_a_code_counts_images_and_not_the_stages_that_failed(joined: Any) -> None:
+    async def scenario(world: Simulated) -> None:
+        joined.BROKEN.update({("left", "moth"), ("right", "moth")})
+        await night(world, a="moth", b="beetle")
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert [f["stage"] for f in summary(world.store)["failures"]] == ["left", "right"]
+    assert list(summary(world.store)["failures_by_code"].values()) == [1]
+
+
+def test_what_was_skipped_is_told_so_by_an_engine_that_begins_later(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__"))
+    spec = project / "pipeline.yaml"
+    spec.write_text(spec.read_text().replace("to: lefts/", "to: lefts/, when: {label: [dragonfly]}"))
+
+    async def late(world: Simulated) -> None:
+        world.put(f"incoming/{JOB}/late.jpg", b"moth")
+        await asyncio.sleep(60)
+
+    world = Simulated(project)
+    world.play(lambda world: night(world, a="moth"))
+    again = Simulated(project, world.store)
+    again.play(late)
+    assert read(world.store, f"status/{JOB}.json")["stages"]["left"]["skipped"] == 2
 
 
 def test_an_image_fails_only_where_nothing_is_left_to_join(joined: Any) -> None:

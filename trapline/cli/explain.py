@@ -153,7 +153,8 @@ def _outcome(stage: StageStory) -> str:
         return "not yet"
     why = " (nothing for it to look at)" if stage.outcome == "skipped" else ""
     took = f", {stage.seconds:.2f} s" if stage.seconds else ""
-    return f"{stage.outcome}{why} {words.moment(stage.at)}{took}, {words.plural(stage.attempts, 'attempt')}"
+    without = f", without {', '.join(stage.missing)}" if stage.missing else ""
+    return f"{stage.outcome}{why}{without} {words.moment(stage.at)}{took}, {words.plural(stage.attempts, 'attempt')}"
 
 
 def _made_with(stage: StageStory) -> Iterator[str]:

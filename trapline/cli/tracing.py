@@ -36,6 +36,7 @@ class StageStory:
     current: bool | None = None  # whether the recipe is the job's present one; None: nobody knows
     failure: dict[str, Any] | None = None  # code, message, remedy
     blocked_by: str = ""
+    missing: list[str] = field(default_factory=list)  # stages that it went on without
 
 
 @dataclass
@@ -174,6 +175,7 @@ def _success(record: ImageRecord, key: str, pin: Pin | None) -> StageStory:
         model=made.model.model_dump() if made.model else None,
         recipe=record.recipe,
         current=pin.recipe == record.recipe if pin else None,
+        missing=list(record.missing or ()),
     )
 
 

@@ -59,7 +59,8 @@ def _record(stage: str, got: Got | None) -> list[Found]:
         return []
     source = record.source
     said = (stage, record.recipe, source.etag, source.size, source.sha256, record.outcome)
-    return [Found(*said, None, record.received, tuple(record.missing or ()))]
+    skipped = tuple(name for name, note in record.stages.items() if note.outcome == "skipped")
+    return [Found(*said, None, record.received, tuple(record.missing or ()), skipped)]
 
 
 def _dead_letter(stage: str, got: Got | None) -> list[Found]:

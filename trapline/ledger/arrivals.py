@@ -229,18 +229,14 @@ def _as_before(graph: Graph, job: Job, image: Image, entry: RollEntry | None) ->
     """Whether the last revision's member list settles the image without reading anything."""
     if entry is None or image.graves or entry.state not in ("done", "skipped") or not entry.sha256:
         return False
-    if entry.missing or len(graph.above(graph.last)) + 1 < len(graph.names):
+    if entry.missing or len(graph.before_last) + 1 < len(graph.names):
         return False  # it says nothing of the other stages
     pin = job.pins.get(entry.stage)
     if pin is None or pin.recipe != entry.recipe or entry.etag != image.etag or entry.stage != graph.names[graph.last]:
         return False
-    marks.believe(
-        graph,
-        job,
-        image,
-        graph.last,
-        Found(entry.stage, entry.recipe, entry.etag, entry.size, entry.sha256, entry.state),
-    )
+    said = (entry.stage, entry.recipe, entry.etag, entry.size, entry.sha256, entry.state)
+    skipped = tuple(entry.skipped.split(",")) if entry.skipped else ()
+    marks.believe(graph, job, image, graph.last, Found(*said, skipped=skipped))
     return True
 
 

@@ -145,12 +145,13 @@ def _entry(graph: Graph, job: Job, image: Image) -> RollEntry:
         event,
         letter,
         ",".join(graph.missing(image, graph.last)) if last in PASSED else "",
+        ",".join(graph.names[s] for s in graph.before_last if image.states[s] == SKIPPED),
     )
 
 
 def cause(graph: Graph, image: Image) -> Failed | None:
     """Why the last stage did not pass: the first that failed on the way to it."""
-    way = (*graph.above(graph.last), graph.last)
+    way = (*graph.before_last, graph.last)
     return next((failure for stage in way if (failure := image.failure(stage))), None)
 
 

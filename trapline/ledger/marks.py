@@ -139,25 +139,25 @@ def believe(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> N
     image.recipe = found.recipe
     job.empties.discard(image.rel)
     put(job, image, stage, SKIPPED if found.outcome == "skipped" else DONE)
-    _passed_above(graph, job, image, stage, found.missing)
+    _passed_above(graph, job, image, stage, found)
 
 
 def failed_as_found(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> None:
     """A fresh dead letter was found: the stage failed, and all above it passed."""
     image.sha256 = image.sha256 or found.sha256
     image.received = image.received or found.received
-    _passed_above(graph, job, image, stage, found.missing)
+    _passed_above(graph, job, image, stage, found)
     if found.failure:
         failed(graph, job, image, stage, found.failure)
 
 
-def _passed_above(graph: Graph, job: Job, image: Image, stage: int, missing: Sequence[str]) -> None:
+def _passed_above(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> None:
     """What was made of a stage's parents says that they passed, but for those that it went on without."""
     for parent in graph.parents[stage]:
-        if graph.names[parent] not in missing:
+        if graph.names[parent] not in found.missing:
             if image.states[parent] not in PASSED:
-                put(job, image, parent, DONE)
-            _passed_above(graph, job, image, parent, missing)
+                put(job, image, parent, SKIPPED if graph.names[parent] in found.skipped else DONE)
+            _passed_above(graph, job, image, parent, found)
         elif image.states[parent] not in (FAILED, BLOCKED):
             put(job, image, parent, BLOCKED)  # its bytes are gone, and so is the dead letter: it keeps what it has
 

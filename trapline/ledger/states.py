@@ -40,6 +40,7 @@ class Found(NamedTuple):
     failure: Failed | None = None
     received: Received = Received()
     missing: tuple[str, ...] = ()  # stages that a join went on without
+    skipped: tuple[str, ...] = ()  # earlier stages that had nothing to look at
 
 
 class Image:
@@ -116,6 +117,11 @@ class Graph:
                 found.add(s)
                 todo.extend(self.parents[s])
         return sorted(found)
+
+    @cached_property
+    def before_last(self) -> tuple[int, ...]:
+        """Every stage that the last one builds on."""
+        return tuple(self.above(self.last))
 
     @cached_property
     def joins(self) -> frozenset[int]:

@@ -276,6 +276,7 @@ class ImageStage:
             produced_by=ProducedBy(function=pin.function, version=pin.version, model=pin.model),
             files=tuple(file.ref for file in task.files) or None,
             named=_names(task.result) or None,
+            missing=tuple(sorted(task.absent)) or None,
         )
         parents = task.parents.values()
         return ImageRecord(
