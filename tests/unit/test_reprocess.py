@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from trapline.cli.place import Place
 from trapline.cli.reprocess import reprocess
 from trapline.errors import ConfigError, TraplineError
 from trapline.pipeline.load import load_pipeline
+from trapline.pipeline.recipe import pipeline_digest
 from trapline.store.base import Store
 from trapline.store.memory import MemoryStore
 from trapline.testing import Simulated
@@ -62,8 +64,9 @@ def run(
     *,
     dry_run: bool = False,
     as_json: bool = True,
+    endpoint: str | None = "memory:",
 ) -> None:
-    place = MemoryPlace(load_pipeline(project), project, "basic", "memory:")
+    place = MemoryPlace(load_pipeline(project), project, "basic", endpoint)
     object.__setattr__(place, "held", store)
     reprocess(place, what, stage, dry_run=dry_run, yes=True, as_json=as_json)
 
@@ -117,6 +120,20 @@ def test_a_dry_run_asks_for_nothing(project: Path, store: MemoryStore, capsys: p
     assert answer["asked"] == 0 and requests(store) == []
 
 
+def test_an_engine_that_began_before_the_change_is_not_asked(
+    project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serving = project / "engine" / "serving.json"
+    serving.parent.mkdir()
+    serving.write_text(json.dumps({"pid": os.getpid(), "pipeline": pipeline_digest(load_pipeline(project))}))
+    newer(project, "classify")
+    with pytest.raises(TraplineError, match="before they were changed"):
+        run(project, store, "st7", endpoint=None)
+    assert requests(store) == []
+    run(project, store, "st7", dry_run=True, endpoint=None)
+    assert told(capsys)["jobs"][0]["stages"], "what it would cost is told all the same"
+
+
 def test_one_stage_leaves_the_others_as_they_were_pinned(
     project: Path, store: MemoryStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +161,7 @@ def test_results_alone_are_compiled_again(
         ("st9", None, "none begins so"),
         ("st7/n1", "clasify", "Did you mean 'classify'"),
         ("st7/n1", "fetch", "runs once"),
+        ("", None, "Name a job"),
     ],
 )
 def test_a_wrong_name_is_told_with_what_there_is(

@@ -31,6 +31,7 @@ from trapline.errors import ConfigError, StoreError, SurroundingsError
 from trapline.events import ObjectEvent, Trigger, TriggerContext
 from trapline.executors.local import LocalExecutor
 from trapline.executors.opening import WorkerConfig
+from trapline.pipeline.recipe import pipeline_digest
 from trapline.runtime.functions import check_importable
 from trapline.runtime.jobs import WEBHOOK_SECRET
 from trapline.store.base import Store
@@ -200,6 +201,7 @@ class Engine:
 
     def _write_down(self) -> None:
         told = {key: value for key, value in self.describe().items() if key != "secret_key"}
+        told["pipeline"] = pipeline_digest(self.place.pipeline)
         (self.place.data / "engine" / "serving.json").write_text(json.dumps(told))
 
     def _start_triggers(self, store: Store) -> None:

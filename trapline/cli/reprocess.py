@@ -18,7 +18,14 @@ from trapline.cli.steer import ask
 from trapline.errors import ConfigError, ManifestError, TraplineError
 from trapline.pipeline.load import Pipeline
 from trapline.pipeline.reading import did_you_mean
-from trapline.pipeline.recipe import Models, config_digest, needed_models, resolve_pins, with_what_follows
+from trapline.pipeline.recipe import (
+    Models,
+    config_digest,
+    needed_models,
+    pipeline_digest,
+    resolve_pins,
+    with_what_follows,
+)
 from trapline.records import ImageRecord, JobControl, ModelRef, Pin
 from trapline.registry import Registry
 from trapline.store.base import Store
@@ -73,6 +80,7 @@ def reprocess(place: Place, what: str, stage: str | None, *, dry_run: bool, yes:
         if todo and not dry_run and not yes and len(todo) > 1 and sys.stdin.isatty():
             typer.confirm("Go on?", abort=True)
     if not dry_run and todo:
+        _check_engine(place)
         write = writer(place)
         for one in todo:
             ask(write, place.layout, "reprocess", job=one.job, stage=stage or "")
@@ -87,11 +95,25 @@ def _check_stage(pipeline: Pipeline, stage: str) -> None:
         raise ConfigError(f"--stage: {words.safe(stage)!r} {why}.", remedy=remedy)
 
 
+def _check_engine(place: Place) -> None:
+    """An engine that began before the pipeline was changed would run jobs as they were."""
+    served = place.served() if place.endpoint is None else None
+    if served is not None and served.get("pipeline", "") not in ("", pipeline_digest(place.pipeline)):
+        raise TraplineError(
+            "Nothing was asked for: the engine read pipeline.yaml and the functions before they were changed.",
+            remedy="Stop it and start it again with `trapline up`, then ask again.",
+        )
+
+
 def _names(place: Place, store: Store, what: str) -> list[str]:
     if jobs.is_job(store, place.layout, what):
         return [jobs.plain(place.layout, what)]
     every = jobs.job_names(store, place.layout)
     begins = what.removeprefix(place.layout.prefix("incoming"))
+    if not what.strip():
+        raise ConfigError(
+            "Reprocess which job? The name is empty.", remedy="Name a job, or how some begin, such as st7/2026-11."
+        )
     names = [name for name in every if name.startswith(begins)]
     if not names:
         raise TraplineError(
@@ -123,6 +145,7 @@ def _stale(place: Place, store: Store, name: str, stage: str, models: Models) ->
         one.problem = "not begun yet: it will be run as things are now"
         return one
     manifest = jobs.manifest_of(store, place.layout, name)
+    asked = with_what_follows(place.pipeline, stage) if stage else tuple(place.pipeline.stages)
     same = control.config == config_digest(place.pipeline, manifest)
     keep = _kept(place.pipeline, control, stage) if stage and same else {}
     try:
@@ -132,7 +155,8 @@ def _stale(place: Place, store: Store, name: str, stage: str, models: Models) ->
         return one
     for known in place.pipeline.stages.values():
         before = control.pins.get(known.name)
-        if before is not None and before.recipe == pins[known.name].recipe:
+        added = before is None and known.name not in asked  # it passes over what was there before it
+        if added or (before is not None and before.recipe == pins[known.name].recipe):
             continue
         if known.kind == "image":
             why, each = _difference(before, pins[known.name]), _seconds_each(place, store, name, known.name)
@@ -222,8 +246,8 @@ def _tell(
     out = words.console()
     if todo and dry_run:
         words.say(out, "Nothing was asked for: leave --dry-run out to have it done.")
+    elif todo and (missing := jobs.engine_missing(place)):
+        words.say(out, "Asked for. It begins when an engine does.")
+        words.say(words.console(stderr=True), missing)
     elif todo:
         words.say(out, "Asked for. The engine begins within 5 seconds; `trapline status` shows how far it is.")
-    missing = jobs.engine_missing(place)
-    if todo and not dry_run and missing:
-        words.say(words.console(stderr=True), missing)

@@ -34,6 +34,12 @@ def resolve_pins(
     return pins
 
 
+def pipeline_digest(pipeline: Pipeline) -> str:
+    """Digest of the stages and the versions of their functions: what an engine read when it began."""
+    functions = {f.name: f.version for stage in pipeline.stages.values() for f in stage.functions.values()}
+    return digest([pipeline.spec.model_dump(mode="json"), functions])
+
+
 def with_what_follows(pipeline: Pipeline, stage: str) -> tuple[str, ...]:
     """A stage and every stage that builds on it, in order."""
     found = [stage]
