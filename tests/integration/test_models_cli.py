@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import pytest
 import yaml
 from PIL import Image as Pillow
 
-from tests.unit.graphs import network, ultralytics
+from tests.unit.graphs import endless, nested, network, ultralytics
 from trapline.cli.app import run
 from trapline.cli.place import embedded_place
 from trapline.cli.seeding import seed_models
@@ -289,6 +290,36 @@ def test_what_is_wrong_is_told_in_one_line_and_nothing_is_added(
     assert ended.err.count("\n") == 1
     assert said in ended.err
     assert not (project / "trapline-data").exists()
+
+
+def test_a_file_that_never_ends_is_stopped(trapline: Call, project: Path) -> None:
+    (project.parent / "endless.onnx").write_bytes(endless())
+    ended = trapline("add", "../endless.onnx", "--name", "m", *KNOWN, "--seconds", "2")
+    assert ended.rc == 2
+    assert "endless.onnx was not loaded and tried within 2 seconds, and was stopped. Give" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_stops_a_file_that_never_ends(project: Path) -> None:
+    (project.parent / "endless.onnx").write_bytes(endless())
+    program = [sys.executable, "-c", "from trapline.cli import main; main()", "models", "add", "../endless.onnx"]
+    with subprocess.Popen(program, cwd=project) as adding:
+        children = Path(f"/proc/{adding.pid}/task/{adding.pid}/children")
+        while not (started := children.read_text().split()):
+            time.sleep(0.05)
+        time.sleep(2)
+        adding.send_signal(signal.SIGINT)
+        assert adding.wait(10) == 130
+    assert not Path(f"/proc/{started[0]}").exists()
+
+
+def test_a_file_that_crashes_its_process_is_told_in_one_line(trapline: Call, project: Path) -> None:
+    (project.parent / "nested.onnx").write_bytes(nested(20_000))
+    ended = trapline("add", "../nested.onnx", "--name", "m", *KNOWN)
+    assert ended.rc == 2
+    assert "nested.onnx makes onnxruntime crash (SIGSEGV). Do not use this file" in ended.err
+    assert ended.err.count("\n") == 1
 
 
 def test_a_project_without_samples_has_a_picture_drawn(trapline: Call, project: Path) -> None:

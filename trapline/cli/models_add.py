@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from trapline.cli import jobs, words
+from trapline.cli.models_apart import Apart
 from trapline.cli.models_options import (
     Source,
     Wanted,
@@ -35,7 +36,7 @@ from trapline.registry import CARD, FIRST, Kept, following
 __all__ = ["Wanted", "add"]
 
 
-def add(place: Place, wanted: Wanted) -> None:
+def add(place: Place, wanted: Wanted, apart: Apart) -> None:
     """Look into a file, write its card, try it, and put both into the bucket."""
     source = read_source(wanted)
     preset = preset_of(wanted.preset) if wanted.preset is not None else None
@@ -44,7 +45,7 @@ def add(place: Place, wanted: Wanted) -> None:
         _check_whole(source, given)
     beside = from_folder(source.path.parent, source.path.name)
     side = _side(given) or _side({name: value for name, (value, _) in beside.items()})
-    seen = inspect(source.data, source.path.name, side)
+    seen = apart.run(source.path.name, inspect, source.data, source.path.name, side)
     if source.whole and preset is None and _says_all(given):
         made = Proposal(dict(given), dict.fromkeys(given, "as you said"))  # what it leaves out is what a card means
     else:
@@ -63,7 +64,7 @@ def add(place: Place, wanted: Wanted) -> None:
         _show(out, made, seen, source, name, version)
     model = Model(checked_card(values, "The card"), source.data)
     there = _there(kept, version, text, place)
-    tried = try_model(model, samples(place.pipeline.folder, wanted.sample))
+    tried = apart.run(source.path.name, try_model, model, samples(place.pipeline.folder, wanted.sample))
     if not wanted.as_json:
         _say_tried(out, tried)
     if not (wanted.dry_run or there):
