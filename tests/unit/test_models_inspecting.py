@@ -195,6 +195,34 @@ def test_outputs_of_other_names_are_named_on_the_card() -> None:
     assert card_of(made, data).head == "rtdetr"
 
 
+MANY: Ports = {"x0": ["n", 50, 16], "x1": ["n", 50, 3], "x2": ["n", 50, 4], "x3": ["n", 50, 4], "x4": ["n", 3]}
+
+
+@pytest.mark.parametrize("head", ["rtdetr", "detr", None])
+def test_of_many_outputs_those_are_looked_at_that_somebody_names(head: str | None) -> None:
+    data = network(MANY)
+    said = {"outputs.logits": "x1", "outputs.boxes": "x3", "labels": THREE[: 2 if head == "detr" else 3]}
+    made = proposed(data, said | ({"head": head} if head else {}))
+    assert (made.card["outputs"], made.why["outputs"]) == ({"logits": "x1", "boxes": "x3"}, "as you said")
+    assert card_of(made, data).head == (head or "rtdetr")
+    one = {"outputs": {"scores": "x4"}, "kind": "classifier", "labels": THREE}
+    assert card_of(proposed(data, one, preset="plain"), data).outputs == {"scores": "x4"}
+
+
+def test_of_many_outputs_scores_and_boxes_of_the_usual_names_are_found() -> None:
+    data = network({"hidden": ["n", 50, 16], "pred_boxes": ["n", 50, 4], "logits": ["n", 50, 3], "more": ["n", 3]})
+    assert card_of(proposed(data, {"labels": THREE}), data).head == "rtdetr"
+
+
+def test_how_to_name_outputs_is_told_and_those_that_there_are_not() -> None:
+    with pytest.raises(
+        ConfigError, match=r"the outputs it reads with --set outputs\.logits=NAME --set outputs\.boxes=NAME"
+    ):
+        proposed(network(MANY), {"head": "rtdetr"})
+    with pytest.raises(ConfigError, match=r"outputs\.logits: m\.onnx has no output 'y' of numbers\. It gives x0 \["):
+        proposed(network(MANY), {"head": "rtdetr", "outputs.logits": "y"})
+
+
 def test_of_several_rows_the_one_that_suits_the_kind_is_taken() -> None:
     data = network({"shares": ["n", 3], "features": ["n", 16], "logits": ["n", 3]}, after={"shares": "Softmax"})
     scores = proposed(data, {"labels": THREE}, preset="plain")
