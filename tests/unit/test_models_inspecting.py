@@ -299,6 +299,47 @@ def test_the_files_of_transformers_beside_a_model_are_read(tmp_path: Path) -> No
     assert made.why["labels"] == "config.json beside it"
 
 
+SIDES: list[tuple[dict[str, Any], dict[str, int]]] = [
+    ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, {"max_side": 1067}),
+    ({"size": {"shortest_edge": 1200, "longest_edge": 1333}}, {"max_side": 1333}),
+    ({"size": 800, "max_size": 1333}, {"max_side": 1067}),
+    ({"size": 224}, {"height": 224, "width": 224}),
+    ({"size": {"shortest_edge": 224}}, {"height": 224, "width": 224}),
+    ({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": 224}, {"height": 224, "width": 224}),
+    ({"do_center_crop": True, "crop_size": {"height": 96, "width": 64}}, {"height": 96, "width": 64}),
+    ({"size": {}}, {}),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), SIDES)
+def test_the_sizes_that_processors_of_pictures_tell_are_read(
+    tmp_path: Path, said: dict[str, Any], expected: dict[str, int]
+) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    found = from_folder(tmp_path, "m.onnx")
+    assert {
+        name[6:]: value for name, (value, _) in found.items() if name[6:] in ("height", "width", "max_side")
+    } == expected
+
+
+def test_the_edges_beside_a_detector_are_its_longer_side_unless_the_file_says_it(tmp_path: Path) -> None:
+    edges = {"size": {"shortest_edge": 96, "longest_edge": 640}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(edges))
+    outputs: Ports = {"logits": ["n", 100, 4], "pred_boxes": ["n", 100, 4]}
+    free, beside = network(outputs, ["n", 3, "h", "w"]), from_folder(tmp_path, "m.onnx")
+    made = proposed(free, {"labels": THREE}, beside=beside)
+    assert card_of(made, free).input.max_side == 128
+    assert made.why["input.max_side"] == "preprocessor_config.json beside it, for pictures of 4:3"
+    assert "input.max_side" not in proposed(network(outputs), {"labels": THREE}, beside=beside).card
+
+
+@pytest.mark.parametrize("kind", ["classifier", "embedder"])
+def test_how_crops_are_scaled_is_shown_as_a_guess(kind: str) -> None:
+    made = proposed(network({"output": ["n", 3]}), {"kind": kind}, preset="plain")
+    assert made.card["input.interpolation"] == "bilinear"
+    assert made.why["input.interpolation"].startswith("guessed")
+
+
 def test_timms_own_config_is_read(tmp_path: Path) -> None:
     pretrained = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 64, 64], "interpolation": "bicubic"}
     (tmp_path / "config.json").write_text(json.dumps({"label_names": THREE, "pretrained_cfg": pretrained}))

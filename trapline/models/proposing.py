@@ -256,6 +256,8 @@ def _put_input(made: Proposal, seen: Inspected) -> None:
                     remedy="Leave it out, or export the model with that size.",
                 )
             made.card[name], made.why[name] = side, "the file"
+        if made.why.get("input.max_side") != _SAID:
+            made.drop("input.max_side")
         return
     if made.card["kind"] == "detector" and seen.metadata.get("imgsz") and "input.width" not in made.card:
         height, width = seen.side
@@ -282,6 +284,8 @@ def _put_usual(made: Proposal, seen: Inspected) -> None:
         made.drop("input.pad")
     if kind == "detector" and "input.width" not in made.card:
         made.put("input.max_side", 1024, "guessed: it takes any size; give that of its training")
+    if kind != "detector":
+        made.put("input.interpolation", "bilinear", "guessed: usual; many are trained with bicubic")
     made.put("input.channels", "rgb", "guessed: usual")
     if made.card["input.dtype"] == "uint8":
         for name in _COLOURS:
