@@ -170,6 +170,48 @@ def test_a_folder_with_a_card_is_added_as_it_is(trapline: Call, project: Path) -
     assert "model.yaml: sha256: model.onnx has" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"), [("file: ../x/model.onnx", "model.yaml: file: "), ("schema: 2", "model.yaml: schema: 2 is not")]
+)
+def test_a_folders_card_that_could_not_be_tried_is_not_added(
+    trapline: Call, project: Path, line: str, said: str
+) -> None:
+    card = project / "functions/detect/model/model.yaml"
+    kept = [old for old in card.read_text().splitlines() if not old.startswith(("file:", "schema:"))]
+    card.write_text("\n".join([line, *kept]))
+    (project / "functions/detect/x").mkdir()
+    shutil.copy(card.parent / "model.onnx", project / "functions/detect/x/model.onnx")
+    ended = trapline("add", "functions/detect/model", "--name", "copy")
+    assert ended.rc == 2
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_where_a_model_went_is_said(trapline: Call, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(project.parent / "elsewhere")
+    said = trapline("add", "../yolo.onnx", "--name", "yolo", "--project", "../traps")
+    folder = project.parent / "elsewhere/trapline-data/buckets/traps/models/yolo/1.0.0"
+    assert f"It is in {folder}." in said.out
+    assert folder.is_dir()
+
+
+def test_the_stage_that_is_told_for_an_embedder_can_be_used(trapline: Call, project: Path) -> None:
+    said = trapline("add", "../plain.onnx", "--name", "e", "--kind", "embedder", *KNOWN[2:]).out
+    line = "embed: {function: embed, from: detections/, to: embeddings/, model: e}"
+    assert f"\n  {line}\n" in said
+    written = (project / "pipeline.yaml").read_text().replace("\n  classify:", f"\n  {line}\n  classify:")
+    (project / "pipeline.yaml").write_text(written)
+    assert {entry["name"]: entry for entry in trapline("list", "--json").json()["models"]}["e"]["used_by"] == ["embed"]
+
+
+@pytest.mark.parametrize("command", [["promote", "../x", "1.0.0"], ["rollback", "../x"], ["show", "../x"]])
+def test_what_cannot_be_a_models_name_is_told_as_such(trapline: Call, command: list[str]) -> None:
+    ended = trapline(*command)
+    assert ended.rc == 2
+    assert "NAME: '../x' is not a model's name. Write lower-case letters" in ended.err
+
+
 def test_a_card_is_a_template_and_options_go_before_it(trapline: Call, project: Path) -> None:
     (project / "card.yaml").write_text(
         "licence: MIT\nthreshold: 0.4\nquality: {map50: 0.9}\ncitation: Somebody 2026\nsha256: other\n"
@@ -259,6 +301,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["../yolo.onnx", "--name", "m", "--head", "yolo8"], "no head 'yolo8'. There are heatmap"),
     (["../yolo.onnx", "--name", "m", "--head", "detr"], "does not fit the head detr"),
     (["../yolo.onnx", "--name", "m", "--labels", "a,b"], "2 labels are given, and the file's output has room for 3"),
+    (["../yolo.onnx", "--name", "m", "--labels", "a"], "1 label is given, and the file's output has room for 3"),
     (["../yolo.onnx", "--name", "m", "--labels", "a,,b"], "has an empty name"),
     (["../yolo.onnx", "--name", "m", "--labels", "a,b,b"], "b"),
     (["../yolo.onnx", "--name", "m", "--labels", "a", "--labels-file", "x"], "Give one of them"),

@@ -515,6 +515,27 @@ def test_the_size_that_is_fed_is_shown_where_a_detector_takes_any() -> None:
     assert "input.max_side" not in proposed(network({"output0": ["n", 7, CELLS]})).card
 
 
+def test_labels_are_counted_by_the_names_in_the_file_where_its_boxes_say_channels_alone() -> None:
+    named = {"shift": 40.0, "metadata": ultralytics("detect", ["moth", "fly"], 64)}
+    data = network({"output0": [1, 300, 6]}, [1, 3, 64, 64], **named)  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"3 given \(moth, beetle, fly\); the names .* in the file are 2 \(moth, fly\)"
+    ):
+        proposed(data, {"labels": THREE})
+    assert card_of(proposed(data, {"labels": ["a", "b"]}), data).labels == ("a", "b")
+
+
+def test_a_layout_that_is_not_the_files_is_told_as_such() -> None:
+    data = network({"output0": ["n", 7, CELLS]}, ["n", 3, "h", "w"])
+    made = proposed(data, {"labels": THREE, "input.layout": "nhwc"})
+    with pytest.raises(ConfigError, match=r"input\.layout: .* which is nchw; its card says nhwc\. Write layout: nchw"):
+        card_of(made, data)
+    free = network({"output": ["n", 3]}, ["n", "h", "w", "c"])
+    assert inspect(free, "m.onnx", (16, 8)).layout == "nchw"
+    with pytest.raises(ConfigError, match=r"run on 2 pictures, \[2, 16, 8, 3\]"):  # it is fed so; its axes are others
+        inspect(free, "m.onnx", (16, 8), "nhwc")
+
+
 @pytest.mark.parametrize("source", [[2**31, 3, 64, 64], [1, 3, 2**20, 2**20], ["n", 3, 2**20, 64]])
 def test_a_file_for_more_pixels_than_memory_holds_is_refused_before_any_is_made(source: list[Any]) -> None:
     with pytest.raises(ConfigError, match="more than memory has room for"):

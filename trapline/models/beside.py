@@ -17,13 +17,14 @@ from trapline.errors import ConfigError
 from trapline.pipeline.reading import parsed
 
 Found = dict[str, tuple[Any, str]]  # field of a card, dotted → its value and where it is from
+WRITTEN = "written in the file"
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
 _MOST = 10 * 2**20  # bytes of a file beside the model
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Found:
     """What Ultralytics and some others write into the file itself."""
-    where, found = "written in the file", Found()
+    where, found = WRITTEN, Found()
     names = _literal(metadata.get("names", ""))
     if labels := _listed(names):
         found["labels"] = (labels, where)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trapline.errors import ConfigError
-from trapline.models.beside import Found
+from trapline.models.beside import WRITTEN, Found
 from trapline.models.forms import HEADS
 from trapline.models.inspecting import Inspected
 from trapline.models.outputs import KINDS, SHAPES, Outputs, Reading, fits, read_outputs, spelt, usual_pair
@@ -121,6 +121,7 @@ def propose(seen: Inspected, file: str, given: Mapping[str, Any], beside: Found,
     for name, (value, where) in beside.items():
         made.put(name, value, where)
     _put_head(made, seen, file)
+    _check_own_labels(made, beside)
     _put_input(made, seen)
     _put_usual(made, seen)
     _ask(made, seen, preset)
@@ -237,10 +238,28 @@ def _put_width(made: Proposal, head: str, width: int | None) -> None:
         if made.why["labels"] != _SAID:
             made.drop("labels")  # such as a folder's config.json that is about another file
             return
+        given = "1 label is" if len(labels) == 1 else f"{len(labels)} labels are"
         raise ConfigError(
-            f"{len(labels)} labels are given, and the file's output has room for {width}.",
+            f"{given} given, and the file's output has room for {width}.",
             remedy="Give one label for each, in the order in which the model was trained.",
         )
+
+
+def _check_own_labels(made: Proposal, beside: Found) -> None:
+    """Where the outputs do not say how many labels there are, the names written in the file do."""
+    own, where = beside.get("labels", ([], ""))
+    labels = made.card.get("labels", [])
+    if made.labels is None and own and where == WRITTEN and len(labels) != len(own):
+        raise ConfigError(
+            f"--labels: {len(labels)} given ({_few(labels)}); the names written in the file are {len(own)} "
+            f"({_few(own)}).",
+            remedy="Give one label for each of these, in their order.",
+        )
+
+
+def _few(labels: Sequence[Any]) -> str:
+    names = [str(label["name"]) if isinstance(label, Mapping) and "name" in label else str(label) for label in labels]
+    return ", ".join(names if len(names) <= 4 else [*names[:4], "…"])
 
 
 def _put_input(made: Proposal, seen: Inspected) -> None:
