@@ -156,7 +156,7 @@ def _images(world: World, job: Job) -> dict[str, int]:
 
 def by_code(world: World, job: Job) -> dict[str, int]:
     """How many images failed for which reason."""
-    counts = Counter(failure.code for _, failure in closing.failures(world.ledger.graph, job))
+    counts = Counter(code for _, code in {(rel, f.code) for rel, f in closing.failures(world.ledger.graph, job)})
     if job.unusable:
         counts["key_unusable"] += len(job.unusable)
     return dict(sorted(counts.items()))
