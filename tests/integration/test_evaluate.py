@@ -349,7 +349,7 @@ def test_a_card_in_the_bucket_is_not_written_to(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", 1)
     with pytest.raises(ConfigError, match="a version in the bucket never changes"):
         run("moth-classifier", data, tmp_path / "out", write_card=True, place=lambda: place)
-    with pytest.raises(ConfigError, match=r"There is no model moth-classifier 2\.0\.0 in the bucket"):
+    with pytest.raises(ConfigError, match=r"There is no version '2\.0\.0' of moth-classifier"):
         run("moth-classifier@2.0.0", data, tmp_path / "out", place=lambda: place)
 
 
