@@ -407,7 +407,7 @@ def test_beside_a_running_engine_clients_see_at_once_what_was_added(
 
 def test_a_model_whose_scores_are_no_confidences_is_refused_when_it_is_tried(project: Path, trapline: Call) -> None:
     (project.parent / "raw.onnx").write_bytes(
-        network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64], metadata=OUTPUT["metadata"], shift=7.5)
+        network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64], metadata=TOLD, shift=7.5)
     )
     said = trapline("add", "../raw.onnx", "--name", "raw", "--licence", "CC0-1.0")
     assert said.rc == 2 and "scores are not between 0 and 1" in said.err and "head: yolov8" in said.err
