@@ -29,11 +29,8 @@ from trapline.store.folder import FolderStore
 from trapline.template import copy_project
 
 CELLS = 8 * 8 + 4 * 4 + 2 * 2
-OUTPUT: dict[str, Any] = {
-    "after": {"output0": "Sigmoid"},
-    "metadata": ultralytics("detect", ["moth", "fly", "bee"], 64),
-}
-YOLO = network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64], **OUTPUT)
+TOLD = ultralytics("detect", ["moth", "fly", "bee"], 64)
+YOLO = network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64], after={"output0": "Sigmoid"}, metadata=TOLD)
 PLAIN = network({"output": ["n", 3]})
 KNOWN = ("--labels", "moth,fly,bee", "--licence", "CC0-1.0", "--preset", "imagenet")
 

@@ -266,7 +266,7 @@ def constant(values: Any, name: str = "predictions") -> bytes:
 def rows_of(head: str, row: list[float]) -> bytes:
     """A detector of 40 boxes of which one is `row`: x, y, x or width, y or height, then scores."""
     rows = np.zeros((40, len(row)))
-    rows[:, :4], rows[7] = (8, 8, 16, 16), row
+    rows[:, :4], rows[7] = row[:4], row
     return constant(rows.T if head == "yolov8" else rows)
 
 
@@ -296,6 +296,24 @@ def test_confidences_beyond_0_to_1_and_boxes_that_are_no_numbers_are_refused(
     with pytest.raises(ConfigError, match=expected) as raised:
         model(values, content).detect([dots(64, 64)])
     assert f"head: {head}: " in raised.value.message and raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("head", "box", "expected"),
+    [("rtdetr", [8, 8, 48, 40], "end2end"), ("end2end", [0.5, 0.5, 0.2, 0.2], "rtdetr")],
+)
+def test_rows_of_six_in_another_unit_than_the_heads_are_refused_with_the_head_that_fits(
+    head: str, box: list[float], expected: str
+) -> None:
+    rows = np.zeros((300, 6))
+    rows[3] = [*box, 0.9, 2]
+    content = constant(rows)
+    source = {"name": "x", "width": 64, "height": 64}
+    values = detector_card(content, head=head, labels=list("abc"), stride=1, input=source)
+    with pytest.raises(ConfigError, match=rf"head: {head}: the file's boxes are .* Write head: {expected}\."):
+        model(values, content).detect([dots(64, 64)])
+    (found,) = model(values | {"head": expected}, content).detect([dots(64, 64)])
+    assert [one.label for one in found] == ["c"]
 
 
 def test_infinities_in_what_a_head_turns_into_shares_are_no_mistake() -> None:

@@ -17,6 +17,7 @@ from trapline.models.onnx_file import OnnxFile, read_onnx, refuse_external
 
 Shape = tuple[int | None, ...]  # none: any
 
+_SHARES = 2.0  # greatest number in boxes that are shares of the sides
 _ROUNDING = 0.01  # beyond 0 and 1, in a score
 _MANY = 100  # labels; more than these, and than twice the card's, are a sign of an axis that counts something else
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
@@ -236,6 +237,26 @@ def check_shares(card: ModelCard, scores: NDArray[Any]) -> None:
         f"{_name(card)}: head: {card.head}: scores are not between 0 and 1, one is {worst:.4g}: "
         "the head may be wrong, or the file gives logits.",
         remedy=logits if card.kind == "classifier" else "Correct the head, or export the file with its last sigmoid.",
+    )
+
+
+def check_unit(card: ModelCard, outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse rows of six whose boxes are in pixels where the head reads shares of the sides, or the other way round.
+
+    Both heads have the same shape, so that only a run tells one from the other.
+    """
+    rows = outputs.get("predictions")
+    if card.head not in ("rtdetr", "end2end") or rows is None or rows.shape[-1] != 6:
+        return
+    boxes = rows[rows[..., 4] >= max(card.threshold, _ROUNDING)][:, :4]  # others may be filled up with anything
+    pixels = bool((boxes > _SHARES).any())
+    if not boxes.size or pixels == (card.head == "end2end"):
+        return
+    found, other = ("in pixels", "end2end") if pixels else ("shares of the sides", "rtdetr")
+    raise ConfigError(
+        f"{_name(card)}: head: {card.head}: the file's boxes are {found}; the greatest number in them is "
+        f"{float(boxes.max()):.4g}.",
+        remedy=f"Write head: {other}.",
     )
 
 

@@ -20,6 +20,7 @@ from trapline.models.checking import (
     check_hash,
     check_session,
     check_shares,
+    check_unit,
     labels_error,
     not_finite_error,
     opened,
@@ -147,6 +148,7 @@ class Model:
         for role, output in outputs.items():
             if np.isnan(output).any():  # below every threshold, it would pass for nothing found
                 raise not_finite_error(self.card, role)
+        check_unit(self.card, outputs)
         with np.errstate(all="ignore"):  # outputs may hold infinities; what comes of them is looked at here
             found = DETECTORS[self.card.head](outputs, ask)
         for one in found:
