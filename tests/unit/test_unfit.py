@@ -123,4 +123,4 @@ def test_a_current_that_names_no_version_there_is_told_with_those_there_are(site
 def test_a_model_of_which_there_is_nothing_is_told_with_its_stages(site: Site) -> None:
     shutil.rmtree(site.config.project / "bucket" / "models" / NAME)
     (line,) = lacking(site.pipeline, site.store)
-    assert f"Model {NAME} (current) is not in the bucket: jobs with the stage first wait." in line
+    assert f"Model {NAME} (current) is not in the bucket: jobs with the stage first are refused." in line

@@ -83,17 +83,17 @@ def _lacks(one: Needed, kept: Kept, pipeline: Pipeline) -> str:
     """Why no version of a model can be chosen for its stages; empty where one is."""
     if one.version in kept.versions:
         return ""
-    waits = f"jobs with {one.used_by} wait"
+    refused = f"jobs with {one.used_by} are refused"
     if not kept.versions or one.said != "current":
         has = f"; it has {', '.join(kept.versions)}" if kept.versions else ""
         return words.safe(
-            f"Model {one.name} ({one.said}) is not in the bucket{has}: {waits}. "
+            f"Model {one.name} ({one.said}) is not in the bucket{has}: {refused}. "
             f"Add it with `trapline models add FILE --name {one.name}`, or correct the stage's `model`."
         )
     key = pipeline.layout.model_current(one.name)
     names = f"{shown(one.version)}, which is not in the bucket" if one.version else "no version"
     return words.safe(
-        f"Model {one.name}: {key} names {names}; it has {', '.join(kept.versions)}: {waits}. "
+        f"Model {one.name}: {key} names {names}; it has {', '.join(kept.versions)}: {refused}. "
         f"Choose one with `trapline models promote {one.name} VERSION`."
     )
 
