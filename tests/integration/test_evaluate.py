@@ -22,6 +22,7 @@ from PIL import Image as Pillow
 
 from functions.train.evaluate import CLASSIFIER, DETECTOR, FUNCTIONS
 from functions.train.scenes import LABELS, Look, Scene, make
+from trapline.cli.app import run as command_line
 from trapline.cli.evaluate import Wishes, evaluate
 from trapline.cli.place import Place, embedded_place
 from trapline.cli.seeding import seed_models
@@ -349,7 +350,7 @@ def test_a_card_in_the_bucket_is_not_written_to(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", 1)
     with pytest.raises(ConfigError, match="a version in the bucket never changes"):
         run("moth-classifier", data, tmp_path / "out", write_card=True, place=lambda: place)
-    with pytest.raises(ConfigError, match=r"There is no model moth-classifier 2\.0\.0 in the bucket"):
+    with pytest.raises(ConfigError, match=r"There is no version '2\.0\.0' of moth-classifier"):
         run("moth-classifier@2.0.0", data, tmp_path / "out", place=lambda: place)
 
 
@@ -387,6 +388,33 @@ def test_ctrl_c_leaves_nothing_half_written_and_nothing_running(tmp_path: Path) 
         assert time.monotonic() < until
         time.sleep(0.1)
     assert list(site.iterdir()) == list(room.glob("trapline-*")) == []
+
+
+def test_a_picture_with_too_many_boxes_is_a_problem_and_costs_itself_alone(tmp_path: Path) -> None:
+    def crowded(content: dict[str, Any]) -> None:
+        content["annotations"] += [
+            {"image_id": 1, "category_id": 1, "bbox": [number % 700, number % 500, 9, 9]} for number in range(20_000)
+        ]
+
+    told = run(FUNCTIONS / DETECTOR, changed(dataset(tmp_path, 2), crowded), tmp_path / "out", "insect=*")
+    (problem,) = told["problems"]["items"]
+    assert (problem["item"], problem["code"]) == ("1.jpg", "too_many_boxes") and "at most 10,000" in problem["message"]
+    assert told["data"]["images"] == 1 and told["figures"]["map50"] > 0.5
+
+
+def test_a_categorys_control_characters_do_not_reach_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hostile(content: dict[str, Any]) -> None:
+        for category in content["categories"]:
+            category["name"] = f"\x1b[2J{category['name']}"
+
+    data = changed(dataset(tmp_path, 1), hostile)
+    monkeypatch.setattr(sys, "argv", ["trapline", "evaluate", str(FUNCTIONS / DETECTOR), str(data)])
+    with pytest.raises(SystemExit):
+        command_line()
+    told = capfd.readouterr()
+    assert "None of the data set's categories" in told.err and "\x1b" not in told.err + told.out
 
 
 def workers_of(pid: int) -> list[int]:

@@ -30,7 +30,8 @@ from trapline.store.folder import FolderStore
 from trapline.template import copy_project
 
 CELLS = 8 * 8 + 4 * 4 + 2 * 2
-YOLO = network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64], metadata=ultralytics("detect", ["moth", "fly", "bee"], 64))
+TOLD = ultralytics("detect", ["moth", "fly", "bee"], 64)
+YOLO = network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64], after={"output0": "Sigmoid"}, metadata=TOLD)
 PLAIN = network({"output": ["n", 3]})
 KNOWN = ("--labels", "moth,fly,bee", "--licence", "CC0-1.0", "--preset", "imagenet")
 
@@ -473,3 +474,12 @@ def test_beside_a_running_engine_clients_see_at_once_what_was_added(
     assert s3.get("models/moth-detector/current").data == b"1.1.0\n1.0.0\n"
     assert trapline("rollback", "moth-detector").rc == 0
     assert s3.get("models/moth-detector/current").data == b"1.0.0\n"
+
+
+def test_a_model_whose_scores_are_no_confidences_is_refused_when_it_is_tried(project: Path, trapline: Call) -> None:
+    (project.parent / "raw.onnx").write_bytes(
+        network({"output0": [1, 7, CELLS]}, [1, 3, 64, 64], metadata=TOLD, shift=7.5)
+    )
+    said = trapline("add", "../raw.onnx", "--name", "raw", "--licence", "CC0-1.0")
+    assert said.rc == 2 and "scores are not between 0 and 1" in said.err and "head: yolov8" in said.err
+    assert trapline("list", "--json").json()["models"] == [] or "raw" not in trapline("list").out

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trapline.evaluation import matching
 from trapline.evaluation.calibration import calibration, histogram
 from trapline.evaluation.classifying import Named, classifier_figures
 from trapline.evaluation.detecting import detector_figures, pairs
@@ -53,6 +54,29 @@ def ranking(truths: list[Truth], founds: list[Found]) -> Ranking:
 
 def average(truths: list[Truth], founds: list[Found]) -> float:
     return float(average_precision(ranking(truths, founds))[0])
+
+
+# -- how much counts
+
+
+def test_the_confusion_counts_as_many_detections_as_the_other_figures() -> None:
+    seen = found((HERE, 0.9), (THERE, 0.8), (ELSEWHERE, 0.7), (ELSEWHERE, 0.6), labels=[0, 0, 0, 1])
+    told = detector_figures([truth(HERE, THERE, ELSEWHERE)], [seen], ("a", "b"), 0.5, most=2, draws=20)
+    assert told["at_threshold"]["hits"] == 2
+    assert {"truth": "a", "told": "a", "count": 2} in told["confusion"]
+    assert {"truth": "a", "told": "b", "count": 1} in told["confusion"]
+    assert sum(line["count"] for line in told["confusion"]) == 3
+
+
+def test_overlaps_are_the_same_taken_at_once_or_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    corners = random.uniform(0, 90, (57, 2))
+    boxes = np.concatenate([corners, corners + random.uniform(1, 30, (57, 2))], axis=1)
+    crowd = random.uniform(size=31) < 0.2
+    whole = matching.overlaps(boxes, boxes[:31], crowd)
+    monkeypatch.setattr(matching, "_AT_ONCE", 100)
+    assert (matching.overlaps(boxes, boxes[:31], crowd) == whole).all()
+    assert matching.overlaps(boxes[:0], boxes).shape == (0, 57)
 
 
 # -- matching

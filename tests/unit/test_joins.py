@@ -153,6 +153,7 @@ def test_an_image_fails_only_where_nothing_is_left_to_join(joined: Any) -> None:
     assert (told["state"], told["images"]["done"], told["images"]["failed"]) == ("PARTIAL", 1, 2)
     failures = [(f["rel"].rpartition("/")[2], f["stage"]) for f in told["failures"]]
     assert failures == [("a.jpg", "left"), ("a.jpg", "right"), ("b.jpg", "detect")]
+    assert sum(told["failures_by_code"].values()) == 2, "images are counted, not stages"
 
 
 def test_an_empty_image_and_a_passed_deadline_end_every_stage_that_is_open() -> None:

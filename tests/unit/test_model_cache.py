@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import yaml
 
@@ -15,6 +16,7 @@ from trapline.keys import Layout
 from trapline.models import sha256_of
 from trapline.records import ModelRef
 from trapline.runtime.cache import ModelCache
+from trapline.runtime.images import as_failure
 from trapline.store.memory import MemoryStore
 from trapline.testing import Simulated
 
@@ -82,6 +84,22 @@ def test_nothing_is_written_outside_the_folder_of_models_whatever_a_card_says(
     with pytest.raises((ConfigError, Failure)):
         bucket.worker().load(REF.model_copy(update={"sha256": str(said)}))
     assert not list(tmp_path.rglob("evil*")), "a bucket's file is on the machine"
+
+
+def test_another_file_under_the_jobs_version_is_refused(bucket: Bucket) -> None:
+    other = onnx.load_from_string(COLOURS)
+    other.doc_string = "another"
+    bucket.put("model.onnx", changed := other.SerializeToString())
+    bucket.put("model.yaml", yaml.safe_dump(card(changed)).encode())
+    with pytest.raises(ConfigError, match=r"models/colours/1\.0\.0/model\.yaml: sha256: .*never change") as raised:
+        bucket.worker().load(REF)
+    assert "a version of their own" in raised.value.remedy
+    bucket.worker().load(REF.model_copy(update={"sha256": sha256_of(changed)}))
+
+
+def test_what_a_model_says_of_itself_while_it_runs_is_told_as_its_fault() -> None:
+    failure = as_failure(ConfigError("Model colours 1.0.0: head: it is another.", remedy="Correct it."))
+    assert (failure.code, failure.remedy) == ("model_unusable", "Correct it.") and "head:" in failure.message
 
 
 WRONG = {

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as Pillow
 
 from tests.unit.test_models import COLOURS, DOTS, card, detector_card, dots, model
@@ -252,8 +252,96 @@ def test_labels_too_few_or_many_are_told_where_only_a_run_shows_it(labels: list[
 
 def test_scores_that_are_no_shares_are_refused_where_the_card_calls_them_so() -> None:
     plain = {"name": "x", "width": 8, "height": 8, "resize": "crop", "scale": 1}
-    with pytest.raises(ConfigError, match=r"softmax reads shares of 0 to 1; the file's output is 200.* head: logits"):
+    with pytest.raises(ConfigError, match=r"head: softmax: scores are not between 0 and 1, one is 200.* head: logits"):
         model(card(COLOURS, input=plain), COLOURS).classify(pictures())
+
+
+def constant(values: Any, name: str = "predictions") -> bytes:
+    """A network that says the same of every picture."""
+    weights = numpy_helper.from_array(np.asarray(values, np.float32)[None], name)
+    nodes = [helper.make_node("Constant", [], [name], value=weights), helper.make_node("Identity", ["x"], ["unused"])]
+    return onnx_model(nodes, {"x": (FLOAT, [1, 3, 64, 64])}, {name: (FLOAT, list(weights.dims))})
+
+
+def rows_of(head: str, row: list[float]) -> bytes:
+    """A detector of 40 boxes of which one is `row`: x, y, x or width, y or height, then scores."""
+    rows = np.zeros((40, len(row)))
+    rows[:, :4], rows[7] = row[:4], row
+    return constant(rows.T if head == "yolov8" else rows)
+
+
+NAN, INF = float("nan"), float("inf")
+BEYOND: dict[str, tuple[str, list[float], str]] = {
+    "yolov8, a logit": ("yolov8", [8, 8, 16, 16, 7.5, 0], "scores are not between 0 and 1, one is 7.5: the head may"),
+    "yolov8, infinity": ("yolov8", [8, 8, 16, 16, INF, 0], "scores are not between 0 and 1, one is inf"),
+    "yolov8, a score that is NaN": ("yolov8", [8, 8, 16, 16, NAN, 0], "predictions hold NaN"),
+    "yolov8, a box that is NaN": ("yolov8", [NAN, 8, 16, 16, 0.9, 0], "predictions hold NaN"),
+    "yolov8, an infinite box": ("yolov8", [8, 8, INF, 16, 0.9, 0], "boxes hold NaN or infinity"),
+    "yolov5, a logit": ("yolov5", [8, 8, 16, 16, 3, 4, 0], "one is 12"),
+    "yolov5, infinity times nothing": ("yolov5", [8, 8, 16, 16, INF, 0, 0], "scores hold NaN"),
+    "end2end, a logit": ("end2end", [8, 8, 16, 16, 3, 0], "one is 3"),
+    "end2end, an infinite box": ("end2end", [8, 8, INF, 16, 0.9, 0], "boxes hold NaN or infinity"),
+    "rtdetr, a logit": ("rtdetr", [0.5, 0.5, 0.1, 0.1, 3, 0, 0], "one is 3"),
+}
+
+
+@pytest.mark.parametrize(("head", "row", "expected"), BEYOND.values(), ids=BEYOND)
+def test_confidences_beyond_0_to_1_and_boxes_that_are_no_numbers_are_refused(
+    head: str, row: list[float], expected: str
+) -> None:
+    labels = {"yolov8": 2, "yolov5": 2, "end2end": 2, "rtdetr": 3}[head]
+    content = rows_of(head, row)
+    values = detector_card(content, head=head, labels=list("abc")[:labels], stride=1, threshold=0.3,
+                           input={"name": "x", "width": 64, "height": 64})  # fmt: skip
+    with pytest.raises(ConfigError, match=expected) as raised:
+        model(values, content).detect([dots(64, 64)])
+    assert f"head: {head}: " in raised.value.message and raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("head", "box", "expected"),
+    [("rtdetr", [8, 8, 48, 40], "end2end"), ("end2end", [0.5, 0.5, 0.2, 0.2], "rtdetr")],
+)
+def test_rows_of_six_in_another_unit_than_the_heads_are_refused_with_the_head_that_fits(
+    head: str, box: list[float], expected: str
+) -> None:
+    rows = np.zeros((300, 6))
+    rows[3] = [*box, 0.9, 2]
+    content = constant(rows)
+    source = {"name": "x", "width": 64, "height": 64}
+    values = detector_card(content, head=head, labels=list("abc"), stride=1, input=source)
+    with pytest.raises(ConfigError, match=rf"head: {head}: the file's boxes are .* Write head: {expected}\."):
+        model(values, content).detect([dots(64, 64)])
+    (found,) = model(values | {"head": expected}, content).detect([dots(64, 64)])
+    assert [one.label for one in found] == ["c"]
+
+
+def test_infinities_in_what_a_head_turns_into_shares_are_no_mistake() -> None:
+    logits, boxes = np.full((5, 2), -INF), np.full((5, 4), 0.25)
+    logits[0], logits[1] = (4, -4), (INF, -INF)
+    parts = [numpy_helper.from_array(np.asarray(one, np.float32)[None], "p") for one in (logits, boxes)]
+    nodes = [
+        helper.make_node("Constant", [], [name], value=part)
+        for name, part in zip(("logits", "boxes"), parts, strict=True)
+    ]
+    nodes.append(helper.make_node("Identity", ["x"], ["unused"]))
+    content = onnx_model(
+        nodes,
+        {"x": (FLOAT, [1, 3, 64, 64])},
+        {"logits": (FLOAT, [1, 5, 2]), "boxes": (FLOAT, [1, 5, 4])},
+    )
+    values = detector_card(content, head="rtdetr", labels=["a", "b"], stride=1,
+                           input={"name": "x", "width": 64, "height": 64})  # fmt: skip
+    (found,) = model(values, content).detect([dots(64, 64)])
+    assert [round(one.confidence, 3) for one in found] == [1.0, 0.982]
+
+
+@pytest.mark.parametrize("head", ["softmax", "logits", "sigmoid"])
+def test_a_classifiers_shares_that_are_no_numbers_are_refused(head: str) -> None:
+    content = constant([NAN, 0.5, 0.5], "scores")
+    values = card(content, head=head, input={"name": "x", "width": 64, "height": 64, "resize": "crop"})
+    with pytest.raises(ConfigError, match=rf"head: {head}: scores hold NaN"):
+        model(values, content).classify([np.zeros((64, 64, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("field", ["mean", "std"])

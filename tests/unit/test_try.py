@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image as Pillow
 
 from tests.venvs import bare_venv, library, site_packages
@@ -183,6 +184,20 @@ def test_alone_nothing_is_run_before_it_and_pipeline_yaml_is_not_read(
     assert said.lines[0]["known"] == {"detections": []}
     without = call("lengths", *words(a="moth"), project=project)
     assert without.code == 2 and "There is no pipeline.yaml" in without.err
+
+
+def test_alone_the_bucket_is_still_the_one_of_pipeline_yaml_and_its_card_counts(call: Call, tmp_path: Path) -> None:
+    project, kept = tmp_path / "project", tmp_path / "data" / "buckets" / "elsewhere" / "m" / "other" / "1.0.0"
+    shutil.copytree(ROOT / "functions" / "detect", project / "functions" / "detect")
+    (project / "pipeline.yaml").write_text("bucket: elsewhere\nprefixes: {models: m/}\nstages: {}\n")
+    shutil.copytree(ROOT / "functions" / "detect" / "model", kept)
+    card = yaml.safe_load((kept / "model.yaml").read_text())
+    (kept / "model.yaml").write_text(yaml.safe_dump(card | {"name": "other", "labels": ["thing"]}))
+    typed = ["detect", SIX, "--data", tmp_path / "data", "--model", "other@1.0.0", "--alone", "--json"]
+    (line,) = call(*typed, project=project).lines
+    assert {found["label"] for found in line["known"]["detections"]} == {"thing"}
+    (project / "pipeline.yaml").write_text("bucket: [\n")
+    assert "there is no model 'other' 1.0.0" in call(*typed, project=project).err
 
 
 def test_a_join_goes_on_without_a_stage_that_fails(call: Call, words: Callable[..., list[Path]]) -> None:

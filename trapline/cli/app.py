@@ -513,8 +513,10 @@ def run() -> None:
 
 
 def _worded(error: Exception) -> str:
+    from trapline.cli import words
+
     if isinstance(error, TraplineError):
-        return str(error)
+        return "\n".join(map(words.safe, str(error).split("\n")))  # it may repeat a name from a file
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return f"This should not have happened: {type(error).__name__}: {error}. `trapline --debug …` shows where."

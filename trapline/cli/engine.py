@@ -20,14 +20,15 @@ from random import Random
 from typing import IO, Any, TypeVar
 
 from trapline.cli.place import Place, polled, shared
-from trapline.cli.seeding import lacking, seed_models
+from trapline.cli.seeding import foreign, lacking, seed_models
+from trapline.cli.unfit import unfit
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.seams import SystemClock, ThreadedStore
 from trapline.dispatcher.world import World
 from trapline.embedded.rclone import Rclone
 from trapline.embedded.store import EmbeddedStore
 from trapline.environments.checking import check_environments
-from trapline.errors import ConfigError, StoreError, SurroundingsError
+from trapline.errors import ConfigError, StoreError, SurroundingsError, TraplineError
 from trapline.events import ObjectEvent, Trigger, TriggerContext
 from trapline.executors.local import LocalExecutor
 from trapline.executors.opening import WorkerConfig
@@ -54,6 +55,7 @@ class Engine:
         self._threads: ThreadedStore | None = None
         self._triggers: list[Trigger] = []
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self.dispatcher: Dispatcher | None = None
 
     async def start(self) -> None:
@@ -70,6 +72,7 @@ class Engine:
             for line in await _whole(lambda: lacking(self.place.pipeline, store)):
                 log.warning("event=model.missing why=%s", line)
             await self._dispatch(store, config)
+            self._looking = asyncio.create_task(self._tell_unfit(store, config))
         except BaseException:
             await self.stop()
             raise
@@ -79,6 +82,10 @@ class Engine:
         triggers, self._triggers = self._triggers, []
         for trigger in triggers:
             await asyncio.to_thread(trigger.stop)
+        looking, self._looking = self._looking, None
+        if looking is not None:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -198,6 +205,15 @@ class Engine:
         if self._task.done():
             await self._task
         self._write_down()
+
+    async def _tell_unfit(self, store: Store, config: WorkerConfig) -> None:
+        """Say which models in the bucket cannot be used; what needs none of them goes on."""
+        try:
+            models = await _whole(lambda: foreign(self.place.pipeline, store))
+            async for line in unfit(models, config):
+                log.warning("event=model.unfit why=%s", line)
+        except (TraplineError, OSError) as error:
+            log.warning("event=model.not_looked_at why=%s", error)
 
     def _write_down(self) -> None:
         told = {key: value for key, value in self.describe().items() if key != "secret_key"}

@@ -73,15 +73,8 @@ def evaluate(wishes: Wishes, place: Callable[[], Place], *, as_json: bool) -> No
     """Measure, write, show. `place` is asked for only where the model is in a bucket."""
     progress = words.console(stderr=True)
     with chosen_model(wishes.model, wishes.card, place) as chosen:
-        if wishes.write_card and chosen.own is None:
-            raise ConfigError(
-                "--write-card: a version in the bucket never changes, its card included.",
-                remedy="Evaluate the folder that it was made in.",
-            )
-        if wishes.write_card and chosen.own is not None and not os.access(chosen.own.parent, os.W_OK):
-            raise SurroundingsError(
-                f"{chosen.own} cannot be written to.", remedy="Leave out --write-card, or get rights."
-            )
+        if wishes.write_card:
+            _check_writable(chosen.own)
         model = Model.load(chosen.folder)
         data, names = _matched(model, wishes)
         model.session()
@@ -103,6 +96,17 @@ def evaluate(wishes: Wishes, place: Callable[[], Place], *, as_json: bool) -> No
     words.say(words.console(), "Written: " + ", ".join(str(file) for file in files))
     if wishes.write_card:
         words.say(words.console(), f"The figures stand on {chosen.own}, under quality.")
+
+
+def _check_writable(card: Path | None) -> None:
+    """Refuse before the work what --write-card cannot do after it. `card`: the model's own; none in a bucket."""
+    if card is None:
+        raise ConfigError(
+            "--write-card: a version in the bucket never changes, its card included.",
+            remedy="Evaluate the folder that it was made in.",
+        )
+    if not os.access(card.parent, os.W_OK):
+        raise SurroundingsError(f"{card} cannot be written to.", remedy="Leave out --write-card, or get rights.")
 
 
 def _matched(model: Model, wishes: Wishes) -> tuple[Dataset, Naming]:

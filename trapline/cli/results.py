@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trapline.cli import jobs, words
+from trapline.cli.failed import tell_failed
 from trapline.cli.place import Place
-from trapline.errors import CODES, NotFound, StoreError, SurroundingsError, TraplineError
+from trapline.errors import NotFound, StoreError, SurroundingsError, TraplineError
 from trapline.records import FileRef, Summary
 from trapline.store.base import Store
 
@@ -67,7 +68,7 @@ def show_found(out: Console, place: Place, summary: Summary) -> None:
     if isinstance(found.get("labels"), Mapping):
         out.print(_labels(found, _scores(place, summary)))
     _counts(out, summary)
-    _failures(out, summary)
+    tell_failed(out, summary.failures_by_code, summary.failures)
     words.say(out, f"Results: {where(place, summary.folder)}")
     if place.endpoint is None:
         words.say(out, f"  over S3: s3://{place.bucket}/{summary.folder}")
@@ -130,16 +131,6 @@ def _counts(out: Console, summary: Summary) -> None:
     if summary.ignored_count:
         named = ", ".join(words.safe(entry["rel"]) for entry in summary.ignored[:3])
         words.say(out, f"{summary.ignored_count} ignored: {named}")
-
-
-def _failures(out: Console, summary: Summary) -> None:
-    for code, count in summary.failures_by_code.items():
-        words.say(out, f"{count} failed, {code}: {CODES[code].meaning if code in CODES else ''}", style="red")
-        names = [words.safe(f["rel"]) for f in summary.failures if f.get("code") == code][:3]
-        if names:
-            words.say(out, f"  {', '.join(names)}{' …' if count > len(names) else ''}")
-        if code in CODES:
-            words.say(out, f"  {CODES[code].remedy}")
 
 
 # -- copying

@@ -5,14 +5,17 @@ bucket at the first.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from trapline.errors import ConfigError
+from trapline.cli import words
+from trapline.errors import ConfigError, NotFound
 from trapline.pipeline.load import Pipeline
+from trapline.pipeline.reading import shown
 from trapline.pipeline.recipe import needed_models
-from trapline.registry import CARD, Registry
+from trapline.registry import CARD, Kept, Registry
 from trapline.store.base import Store
 
 _PAGE = "docs/reference/model.md"
@@ -33,17 +36,82 @@ def seed_models(pipeline: Pipeline, store: Store) -> list[str]:
     return seeded
 
 
+@dataclass(frozen=True)
+class Needed:
+    """A model that stages name, as it is in the bucket now."""
+
+    name: str
+    said: str  # the version as a stage writes it, or `current`
+    version: str  # the one that this stands for; empty where it stands for none
+    used_by: str  # its stages, in words
+
+
 def lacking(pipeline: Pipeline, store: Store) -> list[str]:
     """What to do about each model that a stage names and the bucket lacks; jobs that need it are refused until then."""
-    registry, lines = Registry(store, pipeline.layout), []
-    for name, version in sorted(needed_models(pipeline)):
-        wanted = registry.model(name).in_force if version == "current" else version
-        if not wanted or not registry.whole(name, wanted):
-            lines.append(
-                f"Model {name} ({version}) is not in the bucket: jobs that need it wait. "
-                f"Add it with `trapline models add FILE --name {name}`, or correct the stage's `model`."
-            )
-    return lines
+    registry = Registry(store, pipeline.layout)
+    return [line for one in _needed(pipeline, registry) if (line := _lacks(one, registry.model(one.name), pipeline))]
+
+
+def foreign(pipeline: Pipeline, store: Store) -> list[Needed]:
+    """The models that stages need and the bucket has, but for those that the project carries byte for byte."""
+    registry, own = Registry(store, pipeline.layout), carried(pipeline)
+    return [
+        one
+        for one in _needed(pipeline, registry)
+        if one.version in registry.model(one.name).versions and not _same(one, own.get(one.name), pipeline, store)
+    ]
+
+
+def _needed(pipeline: Pipeline, registry: Registry) -> list[Needed]:
+    users: dict[tuple[str, str], list[str]] = {}
+    for stage in pipeline.stages.values():
+        for choice in (stage.model(function) for function in stage.functions):
+            if choice and stage.name not in users.setdefault((choice.name, choice.version), []):
+                users[(choice.name, choice.version)].append(stage.name)
+    return [
+        Needed(
+            name,
+            said,
+            registry.model(name).in_force if said == "current" else said,
+            f"the stage{'s' * (len(stages) > 1)} {', '.join(stages)}",
+        )
+        for (name, said), stages in sorted(users.items())
+    ]
+
+
+def _lacks(one: Needed, kept: Kept, pipeline: Pipeline) -> str:
+    """Why no version of a model can be chosen for its stages; empty where one is."""
+    if one.version in kept.versions:
+        return ""
+    refused = f"jobs with {one.used_by} are refused"
+    if not kept.versions or one.said != "current":
+        has = f"; it has {', '.join(kept.versions)}" if kept.versions else ""
+        return words.safe(
+            f"Model {one.name} ({one.said}) is not in the bucket{has}: {refused}. "
+            f"Add it with `trapline models add FILE --name {one.name}`, or correct the stage's `model`."
+        )
+    key = pipeline.layout.model_current(one.name)
+    names = f"{shown(one.version)}, which is not in the bucket" if one.version else "no version"
+    return words.safe(
+        f"Model {one.name}: {key} names {names}; it has {', '.join(kept.versions)}: {refused}. "
+        f"Choose one with `trapline models promote {one.name} VERSION`."
+    )
+
+
+def _same(one: Needed, folder: Path | None, pipeline: Pipeline, store: Store) -> bool:
+    """Whether the bucket holds the carried card and file; these are looked at whenever they are put there."""
+    if folder is None:
+        return False
+    card = _card(folder, one.name)
+    files = {name: pipeline.layout.model(one.name, one.version, name) for name in (CARD, card["file"])}
+    try:
+        return all(
+            store.head(key).size == (folder / name).stat().st_size
+            and store.get(key).data == (folder / name).read_bytes()
+            for name, key in files.items()
+        )
+    except (NotFound, OSError):
+        return False
 
 
 def carried(pipeline: Pipeline) -> dict[str, Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping
 
 from rich import box
@@ -13,14 +12,13 @@ from rich.live import Live
 from rich.table import Table
 
 from trapline.cli import jobs, words
+from trapline.cli.failed import NAMED, tell_failed
 from trapline.cli.follow import display, follow, summing_up, waiting_for
 from trapline.cli.place import Place
 from trapline.cli.results import where
-from trapline.errors import CODES
 from trapline.records import Status
 from trapline.store.base import Store
 
-NAMED = 3  # files named for each failure code
 LIST_EVERY = 1.0  # seconds between two looks at all jobs
 
 _TOLD = {
@@ -140,7 +138,7 @@ def show_one(out: Console, place: Place, status: Status) -> None:
     words.say(out, _images(status))
     if status.stages:
         out.print(_stages(status))
-    _failures(out, status)
+    tell_failed(out, status.failures, status.failed)
     _others(out, status)
     _when(out, place, status)
     _as_of(out, place, status)
@@ -165,20 +163,6 @@ def _stages(status: Status) -> Table:
     for name, count in status.stages.items():
         table.add_row(name, *(str(getattr(count, c)) for c in shown))
     return table
-
-
-def _failures(out: Console, status: Status) -> None:
-    named = Counter({code: count for code, count in status.failures.items() if count})
-    for code, count in named.most_common():
-        known = CODES.get(code)
-        words.say(out, f"{count} failed, {code}: {known.meaning if known else ''}", style="red")
-        names = [words.safe(str(entry.get("rel"))) for entry in status.failed if entry.get("code") == code]
-        for name in names[:NAMED]:
-            words.say(out, f"    {name}")
-        if count > NAMED:
-            words.say(out, f"    … and {count - NAMED} more under failed/")
-        if known:
-            words.say(out, f"  {known.remedy}")
 
 
 def _others(out: Console, status: Status) -> None:

@@ -45,6 +45,7 @@ def detector_figures(
     `threshold` is the confidence at which the model is used; `most` the detections of a label that count per picture.
     NaN where a figure cannot be said.
     """
+    founds = [one.best(most) for one in founds]
     every, *by_size = rankings(truths, founds, len(labels), areas=(EVERY, *AREAS.values()), most=most)
     halves = [one.at(HALF) for one in every]
     together = pooled(halves)

@@ -16,6 +16,7 @@ Flags = NDArray[np.bool_]
 Numbers = NDArray[np.intp]
 
 THRESHOLDS: Floats = np.linspace(0.5, 0.95, 10)  # overlaps from which a detection counts as the thing, COCO's ten
+_AT_ONCE = 1_000_000  # pairs of boxes weighed at once
 HALF = 0  # the place of 0.50 in them
 MOST = 1000  # detections of one label that count on one picture, the most confident
 EVERY = (0.0, 1e10)  # square pixels: things of every size
@@ -65,6 +66,13 @@ class Found:
             np.asarray(scores, np.float64).reshape(-1),
         )
 
+    def best(self, most: int) -> Found:
+        """The `most` most confident of each label."""
+        order = np.argsort(-self.scores, kind="stable")
+        kept = [order[self.labels[order] == label][:most] for label in np.unique(self.labels)]
+        places = np.sort(np.concatenate(kept)) if kept else order
+        return Found(self.boxes[places], self.labels[places], self.scores[places])
+
 
 @dataclass(frozen=True)
 class Matched:
@@ -85,6 +93,12 @@ def areas_of(boxes: Floats) -> Floats:
 
 def overlaps(found: Floats, truth: Floats, crowd: Flags | None = None) -> Floats:
     """Intersection over union of every pair, n x 4 and m x 4 to n x m; with a crowd: over the detection's own area."""
+    step = max(1, _AT_ONCE // max(1, len(truth)))
+    blocks = [_overlaps(found[start : start + step], truth, crowd) for start in range(0, len(found), step)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, len(truth)))
+
+
+def _overlaps(found: Floats, truth: Floats, crowd: Flags | None) -> Floats:
     low = np.maximum(found[:, None, :2], truth[None, :, :2])
     high = np.minimum(found[:, None, 2:], truth[None, :, 2:])
     sides = np.clip(high - low, 0, None)

@@ -26,6 +26,7 @@ from trapline.images import Image
 from trapline.models import Model
 
 FLOOR = 0.01  # confidence from which detections are ranked
+MARKS = 10_000  # things on one picture that a detector is compared with
 _AHEAD = 4  # pictures per process that are handed out at a time
 _PR_SET_PDEATHSIG = 1
 
@@ -71,6 +72,8 @@ class _Work:
                 return _nothing(number, entry, "size_differs", _sizes(entry.size, (width, height)), data)
             marks, problems = _sound(entry, (width, height))
             marks = [mark for mark in marks if mark.label in self.places]
+            if self.model.card.kind == "detector" and len(marks) > MARKS:
+                return _nothing(number, entry, "too_many_boxes", _many(len(marks)), data)
             truth = _truth(marks, self.places, (width, height))
             found, ranks = self._say(image, truth, [mark.box is None for mark in marks])
         except Failure as failure:
@@ -238,6 +241,10 @@ def _inside(box: Box, model: Model) -> Box:
     half = np.array([box[2] - box[0], box[3] - box[1]]) / 2 / (1 + 2 * spec.margin)
     (x1, y1), (x2, y2) = (centre - half).tolist(), (centre + half).tolist()
     return x1, y1, x2, y2
+
+
+def _many(marks: int) -> str:
+    return f"{marks:,} things are on it; at most {MARKS:,} are compared with what a model finds."
 
 
 def _sizes(told: tuple[int, int], found: tuple[int, int]) -> str:

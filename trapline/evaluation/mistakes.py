@@ -62,10 +62,10 @@ def draw_mistakes(document: Mapping[str, Any], data: Dataset, answers: Sequence[
 
 def mistakes(document: Mapping[str, Any], answers: Sequence[Answer]) -> dict[str, list[Mistake]]:
     """The worst of each kind, the worst first, by what stands above them."""
-    threshold = document["settings"]["threshold"]
+    threshold, most = document["settings"]["threshold"], document["settings"]["most"]
     found: dict[str, list[Mistake]] = {"Told of nothing": [], "Taken for another": [], "Missed": []}
     for answer in answers:
-        every = _of_a_detector(answer, threshold) if threshold is not None else _of_a_classifier(answer)
+        every = _of_a_detector(answer, threshold, most) if threshold is not None else _of_a_classifier(answer)
         for one in every:
             kind = "Missed" if one.told is None else "Told of nothing" if one.truth is None else "Taken for another"
             found[kind].append(one)
@@ -74,8 +74,8 @@ def mistakes(document: Mapping[str, Any], answers: Sequence[Answer]) -> dict[str
     return found
 
 
-def _of_a_detector(answer: Answer, threshold: float) -> list[Mistake]:
-    truth, found = answer.truth, answer.found
+def _of_a_detector(answer: Answer, threshold: float, most: int) -> list[Mistake]:
+    truth, found = answer.truth, answer.found.best(most)
     wrong = []
     for there, told in pairs(truth, found, threshold):
         if told is None and there is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from trapline import __version__
 from trapline.evaluation.classifying import Named, classifier_figures
-from trapline.evaluation.dataset import Dataset, Naming
+from trapline.evaluation.dataset import Dataset, Naming, Problem
 from trapline.evaluation.detecting import detector_figures
 from trapline.evaluation.intervals import RESAMPLES
 from trapline.evaluation.matching import MOST
@@ -56,58 +56,69 @@ def report(
     """The whole document. Figures that cannot be said are None."""
     answers = sorted(answers, key=lambda one: one.number)
     seen = [one for one in answers if one.read]
-    problems = [*data.problems, *(problem for one in answers for problem in one.problems)]
-    threshold = card.threshold if settings.threshold is None else settings.threshold
     spent = sum(one.cpu_seconds for one in seen)
     document: dict[str, Any] = tidy(
         {
-            "type": TYPE,
-            "schema": SCHEMA,
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": run.command,
-            "versions": {
-                "trapline": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "onnxruntime": _onnxruntime(),
-            },
-            "model": {
-                "name": card.name,
-                "version": card.version,
-                "kind": card.kind,
-                "sha256": card.sha256,
-                "labels": list(card.labels),
-            },
+            **_head(card, run),
             "data": _data(card, data, names, answers, run),
-            "settings": {
-                "threshold": threshold if card.kind == "detector" else None,
-                "floor": settings.floor if card.kind == "detector" else None,
-                "most": settings.most if card.kind == "detector" else None,
-                "seed": settings.seed,
-            },
+            "settings": _settings(card, settings),
             "figures": figures(card, seen, settings),
-            "problems": {
-                "counts": dict(sorted(Counter(problem.code for problem in problems).items())),
-                "items": [asdict(problem) for problem in problems],
-            },
-            "timing": {
-                "seconds": run.seconds,
-                "cpu_ms_per_image": 1000 * spent / len(seen) if seen else None,
-            },
+            "problems": _problems([*data.problems, *(problem for one in answers for problem in one.problems)]),
+            "timing": {"seconds": run.seconds, "cpu_ms_per_image": 1000 * spent / len(seen) if seen else None},
         }
     )
     return document
 
 
+def _head(card: ModelCard, run: Run) -> dict[str, Any]:
+    """What the document is, and of which model."""
+    return {
+        "type": TYPE,
+        "schema": SCHEMA,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": run.command,
+        "versions": {
+            "trapline": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "onnxruntime": _onnxruntime(),
+        },
+        "model": {
+            "name": card.name,
+            "version": card.version,
+            "kind": card.kind,
+            "sha256": card.sha256,
+            "labels": list(card.labels),
+        },
+    }
+
+
+def _settings(card: ModelCard, settings: Settings) -> dict[str, Any]:
+    """The settings; those of a detector are None for others."""
+    detector = {"threshold": _threshold(card, settings), "floor": settings.floor, "most": settings.most}
+    used = detector if card.kind == "detector" else dict.fromkeys(detector)
+    return {**used, "seed": settings.seed}
+
+
+def _threshold(card: ModelCard, settings: Settings) -> float:
+    return card.threshold if settings.threshold is None else settings.threshold
+
+
+def _problems(problems: Sequence[Problem]) -> dict[str, Any]:
+    return {
+        "counts": dict(sorted(Counter(problem.code for problem in problems).items())),
+        "items": [asdict(problem) for problem in problems],
+    }
+
+
 def figures(card: ModelCard, answers: Sequence[Answer], settings: Settings) -> dict[str, Any]:
     """The figures of either kind of model."""
     if card.kind == "detector":
-        threshold = card.threshold if settings.threshold is None else settings.threshold
         return detector_figures(
             [one.truth for one in answers],
             [one.found for one in answers],
             card.labels,
-            threshold,
+            _threshold(card, settings),
             most=settings.most,
             seed=settings.seed,
             draws=settings.draws,

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from trapline.errors import ConfigError
 from trapline.models.card import ModelCard, sha256_of
@@ -15,6 +17,8 @@ from trapline.models.onnx_file import OnnxFile, read_onnx, refuse_external
 
 Shape = tuple[int | None, ...]  # none: any
 
+_SHARES = 2.0  # greatest number in boxes that are shares of the sides
+_ROUNDING = 0.01  # beyond 0 and 1, in a score
 _MANY = 100  # labels; more than these, and than twice the card's, are a sign of an axis that counts something else
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
 
@@ -221,11 +225,47 @@ def labels_error(card: ModelCard, channels: int, others: Sequence[str] = ()) -> 
     )
 
 
-def no_shares_error(card: ModelCard, score: float) -> ConfigError:
-    """What is wrong with a card that calls a classifier's scores shares, where they are of any size."""
+def check_shares(card: ModelCard, scores: NDArray[Any]) -> None:
+    """Refuse scores beyond 0 to 1, but for rounding: the file gives logits, or the head is another."""
+    if np.isnan(scores).any():
+        raise not_finite_error(card, "scores")
+    if not ((scores < -_ROUNDING) | (scores > 1 + _ROUNDING)).any():
+        return
+    worst = float(scores.flat[np.abs(scores).argmax()])
+    logits = "Write head: logits, or head: sigmoid where several labels may be true."
+    raise ConfigError(
+        f"{_name(card)}: head: {card.head}: scores are not between 0 and 1, one is {worst:.4g}: "
+        "the head may be wrong, or the file gives logits.",
+        remedy=logits if card.kind == "classifier" else "Correct the head, or export the file with its last sigmoid.",
+    )
+
+
+def check_unit(card: ModelCard, outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse rows of six whose boxes are in pixels where the head reads shares of the sides, or the other way round.
+
+    Both heads have the same shape, so that only a run tells one from the other.
+    """
+    rows = outputs.get("predictions")
+    if card.head not in ("rtdetr", "end2end") or rows is None or rows.shape[-1] != 6:
+        return
+    boxes = rows[rows[..., 4] >= max(card.threshold, _ROUNDING)][:, :4]  # others may be filled up with anything
+    pixels = bool((boxes > _SHARES).any())
+    if not boxes.size or pixels == (card.head == "end2end"):
+        return
+    found, other = ("in pixels", "end2end") if pixels else ("shares of the sides", "rtdetr")
+    raise ConfigError(
+        f"{_name(card)}: head: {card.head}: the file's boxes are {found}; the greatest number in them is "
+        f"{float(boxes.max()):.4g}.",
+        remedy=f"Write head: {other}.",
+    )
+
+
+def not_finite_error(card: ModelCard, what: str) -> ConfigError:
+    """What is wrong with a network whose results are no numbers."""
     return ConfigError(
-        f"{_name(card)}: head: softmax reads shares of 0 to 1; the file's output is {score:.4g}.",
-        remedy="Write head: logits, or head: sigmoid where several labels may be true.",
+        f"{_name(card)}: head: {card.head}: {what} hold NaN or infinity: the network's numbers overflow, "
+        "or what it is fed is wrong.",
+        remedy="Check input.scale, mean, std and dtype on the card; export it as float32 if it is float16.",
     )
 
 

@@ -160,7 +160,7 @@ def _sorted_out(picture: NDArray[np.intp], boxes: Boxes, scores: Floats, picture
     """Boxes with a share for each label, each box by its best, to what is on each of the pictures."""
     labels = scores.argmax(axis=1)
     best = np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
-    likely = best >= ask.threshold
+    likely = ~(best < ask.threshold)  # NaN, which is refused later, is not passed for nothing
     members = [np.flatnonzero(likely & (picture == number)) for number in range(pictures)]
     return [_suppressed(boxes[one], labels[one], best[one], ask) for one in members]
 

@@ -16,7 +16,16 @@ from trapline.images import RGB, Box, Image
 from trapline.models import tiles
 from trapline.models.boxes import Boxes, Floats
 from trapline.models.card import ModelCard, Tiles, read_card
-from trapline.models.checking import check_hash, check_session, labels_error, no_shares_error, opened, output_names
+from trapline.models.checking import (
+    check_hash,
+    check_session,
+    check_shares,
+    check_unit,
+    labels_error,
+    not_finite_error,
+    opened,
+    output_names,
+)
 from trapline.models.forms import Form
 from trapline.models.heads import DETECTORS, Ask, Detection, Outputs, Peaks, sigmoid, softmax, unit_length
 from trapline.models.inputs import Fed, crops, sized, sized_part, tensor
@@ -130,11 +139,23 @@ class Model:
         for group in self._groups(inputs):
             outputs = self._run([inputs[index].array for index in group])
             height, width = inputs[group[0]].array.shape[:2]
-            for index, one in zip(
-                group, DETECTORS[self.card.head](outputs, self._ask(width, height, least)), strict=True
-            ):
+            for index, one in zip(group, self._read(outputs, self._ask(width, height, least)), strict=True):
                 found[index] = Peaks(inputs[index].to_picture(one.boxes), one.labels, one.scores)
         return [one for one in found if one is not None]
+
+    def _read(self, outputs: Outputs, ask: Ask) -> list[Peaks]:
+        """What the head makes of the outputs. Raises `ConfigError` where these are no confidences and boxes."""
+        for role, output in outputs.items():
+            if np.isnan(output).any():  # below every threshold, it would pass for nothing found
+                raise not_finite_error(self.card, role)
+        check_unit(self.card, outputs)
+        with np.errstate(all="ignore"):  # outputs may hold infinities; what comes of them is looked at here
+            found = DETECTORS[self.card.head](outputs, ask)
+        for one in found:
+            check_shares(self.card, one.scores)
+            if not np.isfinite(one.boxes).all():
+                raise not_finite_error(self.card, "boxes")
+        return [Peaks(one.boxes, one.labels, np.minimum(one.scores, 1)) for one in found]
 
     def _ask(self, width: int, height: int, least: float) -> Ask:
         card, nms = self.card, self.card.nms
@@ -178,14 +199,16 @@ class Model:
         most = self._batch or _CROPS
         for start in range(0, len(arrays), most):
             (scores,) = self._run(arrays[start : start + most]).values()
-            if self.card.head == "logits":
-                scores = softmax(scores)
-            elif self.card.head == "sigmoid":
-                scores = sigmoid(scores)
-            elif self.card.head == "softmax" and ((scores < -0.01) | (scores > 1.01)).any():
-                raise no_shares_error(self.card, float(scores.flat[np.abs(scores).argmax()]))
-            rows += list(scores.reshape(len(scores), -1))
+            rows += list(self._finished(scores).reshape(len(scores), -1))
         return rows
+
+    def _finished(self, scores: Floats) -> Floats:
+        """Shares, or an embedder's numbers. Raises `ConfigError` where the outputs are none."""
+        with np.errstate(all="ignore"):  # as above
+            scores = {"logits": softmax, "sigmoid": sigmoid}.get(self.card.head, np.asarray)(scores)
+        if self.card.kind == "classifier":
+            check_shares(self.card, scores)
+        return scores
 
     def _ranked(self, shares: Floats) -> list[tuple[str, float]]:
         if len(shares) != len(self.card.labels):  # where the file leaves that axis free, it shows only now

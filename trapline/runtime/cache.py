@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trapline.errors import NotFound, Temporary
+from trapline.errors import ConfigError, NotFound, Temporary
 from trapline.keys import Layout
 from trapline.records import ImageRecord, ModelRef
 from trapline.registry import CARD
@@ -118,12 +118,18 @@ class ModelCache:
     def _download(self, ref: ModelRef, card: bytes, folder: Path) -> None:
         from trapline.models import Model, read_card  # noqa: PLC0415 - as above
 
-        file = read_card(card, self._layout.model(ref.name, ref.version, CARD)).file
+        said = read_card(card, key := self._layout.model(ref.name, ref.version, CARD))
+        if said.sha256 != ref.sha256:
+            raise ConfigError(
+                f"{key}: sha256: it names {said.sha256[:12]}…, and the job is to be run with {ref.sha256[:12]}…; "
+                "a version's files never change.",
+                remedy="Put its card and file back, and add the new ones as a version of their own.",
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=self._folder, prefix=".part-"))
         try:
             (part / CARD).write_bytes(card)
-            (part / file).write_bytes(self._get(ref, file))
+            (part / said.file).write_bytes(self._get(ref, said.file))
             Model.load(part)  # a file that is not whole is not kept, so that the next try reads it again
             os.replace(part, folder)
         except OSError:

@@ -13,6 +13,7 @@ from typing import Any
 
 from trapline.errors import (
     CODES,
+    ConfigError,
     Failure,
     KeyUnusable,
     NotFound,
@@ -428,5 +429,7 @@ def as_failure(error: BaseException) -> Failure:
         return error
     if isinstance(error, MemoryError):
         return Failure("The function ran out of memory.", code="out_of_memory")
+    if isinstance(error, ConfigError):  # what a model says of itself once it is run
+        return Failure(error.message, code="model_unusable", remedy=error.remedy)
     logging.getLogger(FUNCTION_LOG).error("raised: %s", "".join(traceback.format_exception(error))[-8000:])
     return Failure(f"{type(error).__name__}: {error}"[:2000])

@@ -39,20 +39,20 @@ class LocalModels:
     bucket: Path  # the embedded bucket's folder; it need not be there
     layout: Layout
     notes: list[str] = field(default_factory=list)  # what a person should know of a model
-    _found: dict[str, Found] = field(default_factory=dict)  # by sha256
-    _loaded: dict[str, Model] = field(default_factory=dict)
+    _found: dict[ModelRef, Found] = field(default_factory=dict)  # one file may stand under two cards
+    _loaded: dict[ModelRef, Model] = field(default_factory=dict)
 
     def load(self, ref: ModelRef) -> Model:
         """The model, once per process. Raises `ConfigError`."""
         from trapline.models import Model  # noqa: PLC0415 - a function without a model does not wait for onnxruntime
 
-        if ref.sha256 not in self._loaded:
-            self._loaded[ref.sha256] = Model.load(self._found[ref.sha256].folder)
-        return self._loaded[ref.sha256]
+        if ref not in self._loaded:
+            self._loaded[ref] = Model.load(self._found[ref].folder)
+        return self._loaded[ref]
 
     def where(self, ref: ModelRef) -> str:
         """Where a model came from, as a person would name it."""
-        folder = self._found[ref.sha256].folder
+        folder = self._found[ref].folder
         for base in (self.project, Path.cwd()):
             if folder.is_relative_to(base):
                 return folder.relative_to(base).as_posix()
@@ -105,7 +105,7 @@ class LocalModels:
         self.notes.append(line)
         card = model.card
         found = Found(ModelRef(name=card.name, version=card.version, sha256=card.sha256), path, card.kind)
-        self._found[card.sha256], self._loaded[card.sha256] = found, model
+        self._found[found.ref], self._loaded[found.ref] = found, model
         return found
 
     def _card_file(self, folder: Path) -> str:
@@ -119,7 +119,7 @@ class LocalModels:
 
         card = read_card(folder / _CARD)
         found = Found(ModelRef(name=card.name, version=card.version, sha256=card.sha256), folder, card.kind)
-        self._found.setdefault(card.sha256, found)
+        self._found.setdefault(found.ref, found)
         return found
 
     def _try(self, folder: Path) -> Found | None:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+from yaml import YAMLError
+
 from trapline.errors import ConfigError
 from trapline.pipeline.load import Pipeline, Stage, load_function, load_pipeline, resolve_parameters
-from trapline.pipeline.reading import did_you_mean
+from trapline.pipeline.reading import did_you_mean, parsed
 from trapline.pipeline.spec import FunctionSpec, ModelChoice, PipelineSpec, StageSpec
 from trapline.records import ModelRef
 
@@ -106,9 +109,21 @@ def with_model(plan: Plan, ref: ModelRef) -> Plan:
 
 
 def _bare(project: Path) -> Pipeline:
-    """A pipeline of no stages, for a function by itself."""
+    """A pipeline of no stages, for a function by itself; of pipeline.yaml, where the bucket's models are at most."""
     nothing = StageSpec.model_validate({"function": "none", "from": "incoming/", "to": "none/"})
-    return Pipeline(project.resolve(), PipelineSpec(name="try", stages={"none": nothing}), {})
+    try:
+        return Pipeline(project.resolve(), PipelineSpec(name="try", stages={"none": nothing}, **_places(project)), {})
+    except ValidationError:
+        return Pipeline(project.resolve(), PipelineSpec(name="try", stages={"none": nothing}), {})
+
+
+def _places(project: Path) -> dict[str, Any]:
+    """The bucket and its prefixes by pipeline.yaml; nothing where that is not there or cannot be read."""
+    try:
+        said = parsed((project / "pipeline.yaml").read_text("utf-8"))
+    except (OSError, ValueError, YAMLError):
+        return {}
+    return {key: said[key] for key in ("bucket", "root", "prefixes") if key in said} if isinstance(said, dict) else {}
 
 
 def _stage(wish: Wish, whole: Pipeline, notes: list[str]) -> Stage:
