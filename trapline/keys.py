@@ -161,6 +161,10 @@ class Layout:
     def quarantined(self, key: str) -> str:
         return f"{self.root}{self.quarantine}keys/{short_hash(key, 32)}{_RECORD}"
 
+    def quarantined_event(self, name: str) -> str:
+        """A message that was no event anybody knows."""
+        return f"{self.root}{self.quarantine}events/{name}{_RECORD}"
+
     # -- models
 
     def model_folder(self, name: str) -> str:

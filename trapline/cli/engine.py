@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import IO, Any, TypeVar
 
+from trapline.cli.aside import Aside
 from trapline.cli.place import Place, polled, shared
 from trapline.cli.seeding import lacking, seed_models
 from trapline.dispatcher.dispatcher import Dispatcher
@@ -53,6 +54,7 @@ class Engine:
         self._store: Store | None = None
         self._threads: ThreadedStore | None = None
         self._triggers: list[Trigger] = []
+        self._aside: Aside | None = None
         self._task: asyncio.Task[None] | None = None
         self.dispatcher: Dispatcher | None = None
 
@@ -79,6 +81,9 @@ class Engine:
         triggers, self._triggers = self._triggers, []
         for trigger in triggers:
             await asyncio.to_thread(trigger.stop)
+        aside, self._aside = self._aside, None
+        if aside is not None:
+            await asyncio.to_thread(aside.close)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -210,11 +215,16 @@ class Engine:
         if dispatcher is None:
             return
         layout = self.place.layout
+        aside = self._aside = Aside(store, layout)
         prefixes = (*(layout.prefix(p) for p in ("incoming", "jobs", "failed")), layout.prefix("control") + "requests/")
 
         def notice(event: ObjectEvent) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(dispatcher.notice, event)
+
+        def look_over() -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(dispatcher.look_over)
 
         context = TriggerContext(
             bucket=self.place.bucket,
@@ -222,6 +232,12 @@ class Engine:
             prefixes=prefixes,
             notice=notice,
             closed=getattr(store, "closed", lambda key: None),
+            sweep=look_over,
+            quarantine=aside.quarantine,
+            put=aside.put,
+            endpoint=self.place.endpoint,
+            embedded=self.place.endpoint is None,
+            manifests=layout.prefix("jobs"),
         )
         for named in self.place.pipeline.spec.triggers:
             self._start_trigger(named, context)
