@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import pytest
 import yaml
 from PIL import Image as Pillow
 
-from tests.unit.graphs import network, ultralytics
+from tests.unit.graphs import endless, nested, network, ultralytics
 from trapline.cli.app import run
 from trapline.cli.place import embedded_place
 from trapline.cli.seeding import seed_models
@@ -169,6 +170,48 @@ def test_a_folder_with_a_card_is_added_as_it_is(trapline: Call, project: Path) -
     assert "model.yaml: sha256: model.onnx has" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"), [("file: ../x/model.onnx", "model.yaml: file: "), ("schema: 2", "model.yaml: schema: 2 is not")]
+)
+def test_a_folders_card_that_could_not_be_tried_is_not_added(
+    trapline: Call, project: Path, line: str, said: str
+) -> None:
+    card = project / "functions/detect/model/model.yaml"
+    kept = [old for old in card.read_text().splitlines() if not old.startswith(("file:", "schema:"))]
+    card.write_text("\n".join([line, *kept]))
+    (project / "functions/detect/x").mkdir()
+    shutil.copy(card.parent / "model.onnx", project / "functions/detect/x/model.onnx")
+    ended = trapline("add", "functions/detect/model", "--name", "copy")
+    assert ended.rc == 2
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_where_a_model_went_is_said(trapline: Call, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(project.parent / "elsewhere")
+    said = trapline("add", "../yolo.onnx", "--name", "yolo", "--project", "../traps")
+    folder = project.parent / "elsewhere/trapline-data/buckets/traps/models/yolo/1.0.0"
+    assert f"It is in {folder}." in said.out
+    assert folder.is_dir()
+
+
+def test_the_stage_that_is_told_for_an_embedder_can_be_used(trapline: Call, project: Path) -> None:
+    said = trapline("add", "../plain.onnx", "--name", "e", "--kind", "embedder", *KNOWN[2:]).out
+    line = "embed: {function: embed, from: detections/, to: embeddings/, model: e}"
+    assert f"\n  {line}\n" in said
+    written = (project / "pipeline.yaml").read_text().replace("\n  classify:", f"\n  {line}\n  classify:")
+    (project / "pipeline.yaml").write_text(written)
+    assert {entry["name"]: entry for entry in trapline("list", "--json").json()["models"]}["e"]["used_by"] == ["embed"]
+
+
+@pytest.mark.parametrize("command", [["promote", "../x", "1.0.0"], ["rollback", "../x"], ["show", "../x"]])
+def test_what_cannot_be_a_models_name_is_told_as_such(trapline: Call, command: list[str]) -> None:
+    ended = trapline(*command)
+    assert ended.rc == 2
+    assert "NAME: '../x' is not a model's name. Write lower-case letters" in ended.err
+
+
 def test_a_card_is_a_template_and_options_go_before_it(trapline: Call, project: Path) -> None:
     (project / "card.yaml").write_text(
         "licence: MIT\nthreshold: 0.4\nquality: {map50: 0.9}\ncitation: Somebody 2026\nsha256: other\n"
@@ -258,6 +301,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["../yolo.onnx", "--name", "m", "--head", "yolo8"], "no head 'yolo8'. There are heatmap"),
     (["../yolo.onnx", "--name", "m", "--head", "detr"], "does not fit the head detr"),
     (["../yolo.onnx", "--name", "m", "--labels", "a,b"], "2 labels are given, and the file's output has room for 3"),
+    (["../yolo.onnx", "--name", "m", "--labels", "a"], "1 label is given, and the file's output has room for 3"),
     (["../yolo.onnx", "--name", "m", "--labels", "a,,b"], "has an empty name"),
     (["../yolo.onnx", "--name", "m", "--labels", "a,b,b"], "b"),
     (["../yolo.onnx", "--name", "m", "--labels", "a", "--labels-file", "x"], "Give one of them"),
@@ -289,6 +333,36 @@ def test_what_is_wrong_is_told_in_one_line_and_nothing_is_added(
     assert ended.err.count("\n") == 1
     assert said in ended.err
     assert not (project / "trapline-data").exists()
+
+
+def test_a_file_that_never_ends_is_stopped(trapline: Call, project: Path) -> None:
+    (project.parent / "endless.onnx").write_bytes(endless())
+    ended = trapline("add", "../endless.onnx", "--name", "m", *KNOWN, "--seconds", "2")
+    assert ended.rc == 2
+    assert "endless.onnx was not loaded and tried within 2 seconds, and was stopped. Give" in ended.err
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_stops_a_file_that_never_ends(project: Path) -> None:
+    (project.parent / "endless.onnx").write_bytes(endless())
+    program = [sys.executable, "-c", "from trapline.cli import main; main()", "models", "add", "../endless.onnx"]
+    with subprocess.Popen(program, cwd=project) as adding:
+        children = Path(f"/proc/{adding.pid}/task/{adding.pid}/children")
+        while not (started := children.read_text().split()):
+            time.sleep(0.05)
+        time.sleep(2)
+        adding.send_signal(signal.SIGINT)
+        assert adding.wait(10) == 130
+    assert not Path(f"/proc/{started[0]}").exists()
+
+
+def test_a_file_that_crashes_its_process_is_told_in_one_line(trapline: Call, project: Path) -> None:
+    (project.parent / "nested.onnx").write_bytes(nested(20_000))
+    ended = trapline("add", "../nested.onnx", "--name", "m", *KNOWN)
+    assert ended.rc == 2
+    assert "nested.onnx makes onnxruntime crash (SIGSEGV). Do not use this file" in ended.err
+    assert ended.err.count("\n") == 1
 
 
 def test_a_project_without_samples_has_a_picture_drawn(trapline: Call, project: Path) -> None:

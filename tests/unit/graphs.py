@@ -84,6 +84,33 @@ def with_external(location: str) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def endless() -> bytes:
+    """A graph that takes pictures and goes round 2**62 times."""
+    inner = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("i", 7), ("on", 9), ("x", 1))]
+    nodes = [helper.make_node("Identity", ["on"], ["still"]), helper.make_node("Add", ["x", "x"], ["y"])]
+    given = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("still", 9), ("y", 1))]
+    model = onnx.load_from_string(network({"m": ["n", 3]}))
+    loop = helper.make_node("Loop", ["rounds", "", "m"], ["scores"], body=helper.make_graph(nodes, "b", inner, given))
+    model.graph.node.append(loop)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2**62), "rounds"))
+    model.graph.output[0].name = "scores"
+    return bytes(model.SerializeToString())
+
+
+def nested(depth: int) -> bytes:
+    """A graph of functions, each of which calls the next."""
+    model = onnx.load_from_string(network({"m": ["n", 3]}))
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    for level in range(depth):
+        call = helper.make_node(f"f{level + 1}", ["a"], ["b"], domain="own")
+        call = call if level < depth - 1 else helper.make_node("Identity", ["a"], ["b"])
+        model.functions.append(helper.make_function("own", f"f{level}", ["a"], ["b"], [call], opsets))
+    model.graph.node.append(helper.make_node("f0", ["m"], ["scores"], domain="own"))
+    model.graph.output[0].name = "scores"
+    model.opset_import.append(opsets[1])
+    return bytes(model.SerializeToString())
+
+
 def _colours(name: str, dtype: str, source: Sequence[int | str]) -> list[Any]:
     """From pictures to the mean of each colour, n x 3; from one colour or from rows, to something of that shape."""
     nodes = [] if dtype == "float32" else [helper.make_node("Cast", [name], ["cast"], to=TensorProto.FLOAT)]

@@ -89,13 +89,75 @@ def test_weights_alone_and_yolov5_are_told_what_to_do(tmp_path: Path) -> None:
     path, out = tmp_path / "c.pt", tmp_path / "m.onnx"
     with pytest.raises(ConfigError, match="holds weights alone; the network's code is not in it"):
         export(path, read_checkpoint(checkpoint(path, *WEIGHTS)), out, None)
-    assert len(snippet(path, out, (64, 48))) == 6
-    compile("\n".join(snippet(path, out, (64, 48))), "snippet", "exec")
+    lines = snippet(path, read_checkpoint(path), out, (64, 48))
+    assert len(lines) == 6
+    compile("\n".join(lines), "snippet", "exec")
+    assert "weights_only=True))" in lines[3]
     checkpoint(path, "models.yolo.Model", "torch.nn.modules.conv.Conv2d")
     with pytest.raises(
         ConfigError, match=r"made by the YOLOv5 code.*yolov5/export\.py --weights .*c\.pt --include onnx"
     ):
         export(path, read_checkpoint(path), out, None)
+
+
+TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n)R"
+NUMBER = b"K\x03"
+NAMESPACE = b"cargparse\nNamespace\n)\x81}b"
+
+
+def word(text: str) -> bytes:
+    return b"X" + len(text).to_bytes(4, "little") + text.encode()
+
+
+def table(**values: bytes) -> bytes:
+    """A pickled dict."""
+    return b"}(" + b"".join(word(key) + value for key, value in values.items()) + b"u"
+
+
+def state(**values: bytes) -> bytes:
+    """A pickled state dict, with the attribute that torch gives it."""
+    return b"ccollections\nOrderedDict\n)R" + table(**values)[1:] + table(_metadata=table()) + b"b"
+
+
+WEIGHTS_IN: dict[str, tuple[bytes, str]] = {
+    "at the top": (state(weight=TENSOR, bias=TENSOR), ""),
+    "beside the optimizer's": (
+        table(epoch=NUMBER, optimizer=table(state=table(a=table(exp_avg=TENSOR))), model_state_dict=state(w=TENSOR)),
+        "['model_state_dict']",
+    ),
+    "beside an average of them": (table(ema=state(w=TENSOR), state_dict=state(w=TENSOR)), "['state_dict']"),
+    "beside arguments": (table(args=NAMESPACE, state_dict=state(w=TENSOR)), "['state_dict']"),
+    "deeper": (table(model=table(inner=state(w=TENSOR))), "['model']['inner']"),
+    "in a pickle that cannot be followed": (table(a=b"N)b"), ""),
+}
+
+
+@pytest.mark.parametrize(("pickle", "keys"), WEIGHTS_IN.values(), ids=WEIGHTS_IN.keys())
+def test_the_lines_for_weights_lead_to_them(tmp_path: Path, pickle: bytes, keys: str) -> None:
+    path = tmp_path / "c.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("c/data.pkl", b"\x80\x02" + pickle + b".")
+    line = snippet(path, read_checkpoint(path), Path("m.onnx"), None)[3]
+    assert line.endswith(f"weights_only=True){keys})")
+    path.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + b"\x80\x02N." * 2 + b"\x80\x02" + pickle + b".")
+    assert snippet(path, read_checkpoint(path), Path("m.onnx"), None)[3] == line
+
+
+@pytest.mark.parametrize("inside", ["models/model.json", "serialized_exported_program.json"])
+def test_a_program_of_torch_export_is_named_with_what_makes_it_onnx(tmp_path: Path, inside: str) -> None:
+    with zipfile.ZipFile(tmp_path / "p.pt2", "w") as archive:
+        archive.writestr(f"p/{inside}", b"{}")
+    with pytest.raises(ConfigError, match=r"is a program of torch\.export.*torch\.export\.load\('.*p\.pt2'\)"):
+        read_checkpoint(tmp_path / "p.pt2")
+
+
+def test_the_lines_are_said_where_the_refusal_is(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "c.pt", *WEIGHTS)
+    done = trapline(tmp_path, "c.pt")
+    assert done.returncode == 2
+    assert "network.load_state_dict(" in done.stderr
+    assert "as in the lines above" in done.stderr
+    assert done.stdout == ""
 
 
 @pytest.mark.skipif(TORCH, reason="torch is here")

@@ -195,6 +195,34 @@ def test_outputs_of_other_names_are_named_on_the_card() -> None:
     assert card_of(made, data).head == "rtdetr"
 
 
+MANY: Ports = {"x0": ["n", 50, 16], "x1": ["n", 50, 3], "x2": ["n", 50, 4], "x3": ["n", 50, 4], "x4": ["n", 3]}
+
+
+@pytest.mark.parametrize("head", ["rtdetr", "detr", None])
+def test_of_many_outputs_those_are_looked_at_that_somebody_names(head: str | None) -> None:
+    data = network(MANY)
+    said = {"outputs.logits": "x1", "outputs.boxes": "x3", "labels": THREE[: 2 if head == "detr" else 3]}
+    made = proposed(data, said | ({"head": head} if head else {}))
+    assert (made.card["outputs"], made.why["outputs"]) == ({"logits": "x1", "boxes": "x3"}, "as you said")
+    assert card_of(made, data).head == (head or "rtdetr")
+    one = {"outputs": {"scores": "x4"}, "kind": "classifier", "labels": THREE}
+    assert card_of(proposed(data, one, preset="plain"), data).outputs == {"scores": "x4"}
+
+
+def test_of_many_outputs_scores_and_boxes_of_the_usual_names_are_found() -> None:
+    data = network({"hidden": ["n", 50, 16], "pred_boxes": ["n", 50, 4], "logits": ["n", 50, 3], "more": ["n", 3]})
+    assert card_of(proposed(data, {"labels": THREE}), data).head == "rtdetr"
+
+
+def test_how_to_name_outputs_is_told_and_those_that_there_are_not() -> None:
+    with pytest.raises(
+        ConfigError, match=r"the outputs it reads with --set outputs\.logits=NAME --set outputs\.boxes=NAME"
+    ):
+        proposed(network(MANY), {"head": "rtdetr"})
+    with pytest.raises(ConfigError, match=r"outputs\.logits: m\.onnx has no output 'y' of numbers\. It gives x0 \["):
+        proposed(network(MANY), {"head": "rtdetr", "outputs.logits": "y"})
+
+
 def test_of_several_rows_the_one_that_suits_the_kind_is_taken() -> None:
     data = network({"shares": ["n", 3], "features": ["n", 16], "logits": ["n", 3]}, after={"shares": "Softmax"})
     scores = proposed(data, {"labels": THREE}, preset="plain")
@@ -269,6 +297,47 @@ def test_the_files_of_transformers_beside_a_model_are_read(tmp_path: Path) -> No
     assert card.labels == ("moth", "beetle", "fly")
     assert (card.input.width, card.input.mean, card.input.interpolation) == (64, (0.5, 0.5, 0.5), "bicubic")
     assert made.why["labels"] == "config.json beside it"
+
+
+SIDES: list[tuple[dict[str, Any], dict[str, int]]] = [
+    ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, {"max_side": 1067}),
+    ({"size": {"shortest_edge": 1200, "longest_edge": 1333}}, {"max_side": 1333}),
+    ({"size": 800, "max_size": 1333}, {"max_side": 1067}),
+    ({"size": 224}, {"height": 224, "width": 224}),
+    ({"size": {"shortest_edge": 224}}, {"height": 224, "width": 224}),
+    ({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": 224}, {"height": 224, "width": 224}),
+    ({"do_center_crop": True, "crop_size": {"height": 96, "width": 64}}, {"height": 96, "width": 64}),
+    ({"size": {}}, {}),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), SIDES)
+def test_the_sizes_that_processors_of_pictures_tell_are_read(
+    tmp_path: Path, said: dict[str, Any], expected: dict[str, int]
+) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    found = from_folder(tmp_path, "m.onnx")
+    assert {
+        name[6:]: value for name, (value, _) in found.items() if name[6:] in ("height", "width", "max_side")
+    } == expected
+
+
+def test_the_edges_beside_a_detector_are_its_longer_side_unless_the_file_says_it(tmp_path: Path) -> None:
+    edges = {"size": {"shortest_edge": 96, "longest_edge": 640}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(edges))
+    outputs: Ports = {"logits": ["n", 100, 4], "pred_boxes": ["n", 100, 4]}
+    free, beside = network(outputs, ["n", 3, "h", "w"]), from_folder(tmp_path, "m.onnx")
+    made = proposed(free, {"labels": THREE}, beside=beside)
+    assert card_of(made, free).input.max_side == 128
+    assert made.why["input.max_side"] == "preprocessor_config.json beside it, for pictures of 4:3"
+    assert "input.max_side" not in proposed(network(outputs), {"labels": THREE}, beside=beside).card
+
+
+@pytest.mark.parametrize("kind", ["classifier", "embedder"])
+def test_how_crops_are_scaled_is_shown_as_a_guess(kind: str) -> None:
+    made = proposed(network({"output": ["n", 3]}), {"kind": kind}, preset="plain")
+    assert made.card["input.interpolation"] == "bilinear"
+    assert made.why["input.interpolation"].startswith("guessed")
 
 
 def test_timms_own_config_is_read(tmp_path: Path) -> None:
@@ -444,6 +513,27 @@ def test_the_size_that_is_fed_is_shown_where_a_detector_takes_any() -> None:
     assert made.card["input.max_side"] == 1024
     assert made.why["input.max_side"].startswith("guessed")
     assert "input.max_side" not in proposed(network({"output0": ["n", 7, CELLS]})).card
+
+
+def test_labels_are_counted_by_the_names_in_the_file_where_its_boxes_say_channels_alone() -> None:
+    named = {"shift": 40.0, "metadata": ultralytics("detect", ["moth", "fly"], 64)}
+    data = network({"output0": [1, 300, 6]}, [1, 3, 64, 64], **named)  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"3 given \(moth, beetle, fly\); the names .* in the file are 2 \(moth, fly\)"
+    ):
+        proposed(data, {"labels": THREE})
+    assert card_of(proposed(data, {"labels": ["a", "b"]}), data).labels == ("a", "b")
+
+
+def test_a_layout_that_is_not_the_files_is_told_as_such() -> None:
+    data = network({"output0": ["n", 7, CELLS]}, ["n", 3, "h", "w"])
+    made = proposed(data, {"labels": THREE, "input.layout": "nhwc"})
+    with pytest.raises(ConfigError, match=r"input\.layout: .* which is nchw; its card says nhwc\. Write layout: nchw"):
+        card_of(made, data)
+    free = network({"output": ["n", 3]}, ["n", "h", "w", "c"])
+    assert inspect(free, "m.onnx", (16, 8)).layout == "nchw"
+    with pytest.raises(ConfigError, match=r"run on 2 pictures, \[2, 16, 8, 3\]"):  # it is fed so; its axes are others
+        inspect(free, "m.onnx", (16, 8), "nhwc")
 
 
 @pytest.mark.parametrize("source", [[2**31, 3, 64, 64], [1, 3, 2**20, 2**20], ["n", 3, 2**20, 64]])

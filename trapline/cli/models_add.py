@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 
 from trapline.cli import jobs, words
+from trapline.cli.models_apart import Apart
 from trapline.cli.models_options import (
     Source,
     Wanted,
@@ -34,8 +35,10 @@ from trapline.registry import CARD, FIRST, Kept, following
 
 __all__ = ["Wanted", "add"]
 
+_TO = {"detect": "detections/", "classify": "classifications/", "embed": "embeddings/"}
 
-def add(place: Place, wanted: Wanted) -> None:
+
+def add(place: Place, wanted: Wanted, apart: Apart) -> None:
     """Look into a file, write its card, try it, and put both into the bucket."""
     source = read_source(wanted)
     preset = preset_of(wanted.preset) if wanted.preset is not None else None
@@ -44,7 +47,8 @@ def add(place: Place, wanted: Wanted) -> None:
         _check_whole(source, given)
     beside = from_folder(source.path.parent, source.path.name)
     side = _side(given) or _side({name: value for name, (value, _) in beside.items()})
-    seen = inspect(source.data, source.path.name, side)
+    layout = "nhwc" if given.get("input.layout") == "nhwc" else "nchw"
+    seen = apart.run(source.path.name, inspect, source.data, source.path.name, side, layout)
     if source.whole and preset is None and _says_all(given):
         made = Proposal(dict(given), dict.fromkeys(given, "as you said"))  # what it leaves out is what a card means
     else:
@@ -63,7 +67,7 @@ def add(place: Place, wanted: Wanted) -> None:
         _show(out, made, seen, source, name, version)
     model = Model(checked_card(values, "The card"), source.data)
     there = _there(kept, version, text, place)
-    tried = try_model(model, samples(place.pipeline.folder, wanted.sample))
+    tried = apart.run(source.path.name, try_model, model, samples(place.pipeline.folder, wanted.sample))
     if not wanted.as_json:
         _say_tried(out, tried)
     if not (wanted.dry_run or there):
@@ -260,6 +264,7 @@ def _report(out: Console, place: Place, wanted: Wanted, added: Added) -> None:
     else:
         words.say(out, f"{added.name} {added.version} {said}; {added.before} stays in force.", style="bold")
         words.say(out, f"To use it: trapline models promote {added.name} {added.version}")
+    words.say(out, f"It is in {_where(place, added)}.")
     _say_usage(out, place, added)
 
 
@@ -277,12 +282,22 @@ def _say_usage(out: Console, place: Place, added: Added) -> None:
         words.say(words.console(stderr=True), missing)
 
 
+def _where(place: Place, added: Added) -> str:
+    """The version's folder, or its prefix in a bucket elsewhere."""
+    key = place.layout.model(added.name, added.version, "")
+    if place.endpoint is None:
+        return words.safe(str(place.folder / key))
+    return words.safe(f"{key} of the bucket {place.bucket} at {place.endpoint}")
+
+
 def _stage_line(place: Place, added: Added) -> str:
     """A stage of the pipeline that could use the model, as it would be written."""
     function = {"detector": "detect", "classifier": "classify"}.get(str(added.card["kind"]), "embed")
     stage = next((one for one in place.pipeline.stages.values() if one.spec.function == function), None)
     if stage is None:
-        return f"{function}: {{function: {function}, from: …, to: …, model: {added.name}}}"
+        found = next((one.spec.to for one in place.pipeline.stages.values() if one.spec.function == "detect"), None)
+        came, to = ("incoming/" if function == "detect" else found or "detections/"), _TO[function]
+        return f"{function}: {{function: {function}, from: {came}, to: {to}, model: {added.name}}}"
     spec = stage.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     spec["from"] = spec["from"][0] if len(spec["from"]) == 1 else spec["from"]
     written = yaml.safe_dump({**spec, "model": added.name}, default_flow_style=True, sort_keys=False, width=1000)

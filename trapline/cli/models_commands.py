@@ -93,6 +93,9 @@ def add(
     promote_: Annotated[
         bool, typer.Option("--promote", help="Put it into force at once. The first version always is.")
     ] = False,
+    seconds: Annotated[
+        int, typer.Option("--seconds", min=1, help="How long loading and trying it may take; then it is stopped.")
+    ] = 120,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it is added.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the card and try it; add nothing.")] = False,
     project: Project = Path(),
@@ -105,20 +108,24 @@ def add(
 
     Reads from the file what it takes and gives, and guesses the rest; each field of the card is shown with where it
     is from. What cannot be known (labels, licence, how a classifier's colours were scaled) is asked for on a terminal,
-    and has an option each. Then the model runs on a sample image. Nothing that is there is ever overwritten. A running
+    and has an option each. Then the model runs on a sample image. All that the file asks for runs in a process of its
+    own, which is stopped after --seconds. Nothing that is there is ever overwritten. A running
     engine need not be stopped, and none need run.
 
     Example: trapline models add yolo.onnx --name moths --labels moth,beetle --licence CC-BY-4.0
     """
-    from trapline.cli.models_add import Wanted
-    from trapline.cli.models_add import add as run_add
+    from trapline.cli.models_apart import Apart
 
-    wanted = Wanted(
-        file=file, name=name, version=version, kind=kind, head=head, labels=labels, labels_file=labels_file,
-        licence=licence, size=size, preset=preset, mean=mean, std=std, threshold=threshold, tiles=tiles,
-        set=tuple(set_ or ()), card=card, sample=sample, promote=promote_, yes=yes, dry_run=dry_run, as_json=json_,
-    )  # fmt: skip
-    run_add(find_place(project, data, bucket, endpoint), wanted)
+    with Apart(seconds) as apart:  # it starts while the rest is imported
+        from trapline.cli.models_add import Wanted
+        from trapline.cli.models_add import add as run_add
+
+        wanted = Wanted(
+            file=file, name=name, version=version, kind=kind, head=head, labels=labels, labels_file=labels_file,
+            licence=licence, size=size, preset=preset, mean=mean, std=std, threshold=threshold, tiles=tiles,
+            set=tuple(set_ or ()), card=card, sample=sample, promote=promote_, yes=yes, dry_run=dry_run, as_json=json_,
+        )  # fmt: skip
+        run_add(find_place(project, data, bucket, endpoint), wanted, apart)
 
 
 @models.command("list")

@@ -32,7 +32,7 @@ def export_model(checkpoint: Path, out: Path, size: str | None, *, trust: bool, 
     words.say(notes, f"{path.name} holds {_HOLDS[found.holds]}{words.safe(named)}.")
     if found.holds == "weights":
         words.say(notes, "With the code that trained them:")
-        for line in snippet(path, target, sides):
+        for line in snippet(path, found, target, sides):
             words.say(notes, f"  {line}")
     elif found.holds != "yolov5" and not trust:
         raise ConfigError(

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from trapline.cli import words
+from trapline.cli.models_options import check_name
 from trapline.cli.models_shown import chosen_version, short_quality
 from trapline.cli.models_usage import reading, uses, writing
 from trapline.cli.place import Place
@@ -21,7 +22,7 @@ _COMPARED = ("kind", "head", "threshold", "licence")
 def promote(place: Place, name: str, version: str, *, as_json: bool) -> None:
     """Put a version into force, after its card was read."""
     registry = reading(place)
-    kept = registry.known(name)
+    kept = registry.known(check_name(name, "NAME"))
     chosen = chosen_version(kept, version)
     read_card(registry.card(name, chosen), place.layout.model(name, chosen, CARD))
     already = kept.in_force == chosen
@@ -31,7 +32,7 @@ def promote(place: Place, name: str, version: str, *, as_json: bool) -> None:
 
 def rollback(place: Place, name: str, *, as_json: bool) -> None:
     """Put the version before into force."""
-    kept = reading(place).known(name)
+    kept = reading(place).known(check_name(name, "NAME"))
     current = writing(place).roll_back(name)
     _say(place, reading(place), name, kept.in_force, current, as_json)
 

@@ -11,15 +11,20 @@ from typing import Any
 import yaml
 
 from trapline.errors import ConfigError
+from trapline.models import checked_card
 from trapline.models.beside import read_labels
 from trapline.models.outputs import KINDS
 from trapline.models.proposing import PRESET_WORDS, PRESETS
 from trapline.pipeline.reading import did_you_mean, parsed
-from trapline.registry import CARD, card_fields
+from trapline.registry import CARD, FIRST, card_fields
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _OWN = ("schema", "version", "file", "sha256", "input.name", "input.layout", "input.dtype", "outputs", "dimensions",
         "training", "quality")  # fmt: skip
+_SOUND: dict[str, Any] = {  # the other fields of a card of which two are looked at
+    "name": "m", "version": FIRST, "sha256": "0" * 64, "kind": "embedder", "head": "embedding",
+    "input": {"width": 8, "height": 8}, "licence": "-",
+}  # fmt: skip
 _SIZE = re.compile(r"(\d{1,5})(?:[xX×](\d{1,5}))?")
 
 
@@ -103,11 +108,11 @@ def given_fields(wanted: Wanted, card: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def check_name(name: str) -> str:
-    """A model's name. Raises `ConfigError`."""
+def check_name(name: str, said: str = "--name") -> str:
+    """A model's name, as `said` gave it. Raises `ConfigError`."""
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"--name: {name!r} is not a model's name.",
+            f"{said}: {name!r} is not a model's name.",
             remedy="Write lower-case letters, digits and hyphens, at most 63, such as moth-detector.",
         )
     return name
@@ -177,6 +182,8 @@ def _of_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
     """The ONNX file of a folder, and its card's fields."""
     if (folder / CARD).is_file():
         card = _read_card(folder / CARD)
+        own: dict[str, Any] = {key: card[key] for key in ("schema", "file") if key in card}
+        checked_card({**_SOUND, **own}, str(folder / CARD))
         return folder / str(card.get("file", "model.onnx")), flat(card)
     files = sorted(folder.glob("*.onnx"))
     if len(files) != 1:

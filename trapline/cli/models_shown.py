@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from trapline.cli import words
+from trapline.cli.models_options import check_name
 from trapline.cli.models_usage import Use, reading, uses
 from trapline.cli.place import Place
 from trapline.cli.seeding import carried
@@ -50,7 +51,7 @@ def list_models(place: Place, *, as_json: bool) -> None:
 def show_model(place: Place, name: str, version: str | None, *, as_json: bool, as_yaml: bool) -> None:
     """One version's card, and how it stands."""
     registry = reading(place)
-    kept = registry.known(name)
+    kept = registry.known(check_name(name, "NAME"))
     chosen = chosen_version(kept, version)
     card = registry.fields(name, chosen)
     if as_yaml:

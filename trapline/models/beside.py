@@ -17,13 +17,14 @@ from trapline.errors import ConfigError
 from trapline.pipeline.reading import parsed
 
 Found = dict[str, tuple[Any, str]]  # field of a card, dotted → its value and where it is from
+WRITTEN = "written in the file"
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
 _MOST = 10 * 2**20  # bytes of a file beside the model
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Found:
     """What Ultralytics and some others write into the file itself."""
-    where, found = "written in the file", Found()
+    where, found = WRITTEN, Found()
     names = _literal(metadata.get("names", ""))
     if labels := _listed(names):
         found["labels"] = (labels, where)
@@ -44,8 +45,12 @@ def from_folder(folder: Path, file: str) -> Found:
         if path != folder / file and path.is_file() and path.stat().st_size <= _MOST:
             with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, IndexError):
                 said = json.loads(path.read_text("utf-8"))
-                found = {**{key: (value, f"{name} beside it") for key, value in reader(said).items()}, **found}
+                found = {**{key: (value, _told(key, name)) for key, value in reader(said).items()}, **found}
     return found
+
+
+def _told(field: str, file: str) -> str:
+    return f"{file} beside it" + (", for pictures of 4:3" if field == "input.max_side" else "")
 
 
 def read_labels(path: Path) -> list[Any]:
@@ -136,10 +141,21 @@ def _preprocessor(said: Mapping[str, Any]) -> dict[str, Any]:
         found["input.mean"], found["input.std"] = [0.0] * 3, [1.0] * 3
     if said.get("resample") in _RESAMPLING:
         found["input.interpolation"] = _RESAMPLING[said["resample"]]
+    return {**found, **_sides(said)}
+
+
+def _sides(said: Mapping[str, Any]) -> dict[str, int]:
+    """The size that pictures are brought to: both sides; the shorter one, of squares; or bounds for both edges."""
     size = said.get("crop_size") if said.get("do_center_crop") else said.get("size")
-    if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
-        found["input.height"], found["input.width"] = int(size["height"]), int(size["width"])
-    return found
+    if isinstance(size, int):
+        size = {"shortest_edge": size, "longest_edge": said.get("max_size")}
+    if not isinstance(size, Mapping):
+        return {}
+    short, long = size.get("shortest_edge"), size.get("longest_edge")
+    if short and long:  # a card has the longer side alone: what it is for a camera's pictures, 4:3
+        return {"input.max_side": min(int(long), round(int(short) * 4 / 3))}
+    height, width = size.get("height", short), size.get("width", short)
+    return {"input.height": int(height), "input.width": int(width)} if height and width else {}
 
 
 def _config(said: Mapping[str, Any]) -> dict[str, Any]:

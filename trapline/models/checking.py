@@ -112,9 +112,9 @@ def _check_axes(card: ModelCard, shape: Shape) -> None:
         )
     places = {"nchw": (1, 2, 3), "nhwc": (3, 1, 2)}
     colours, rows, columns = places[spec.layout]
-    if shape[colours] not in (3, None):
-        other = "nhwc" if spec.layout == "nchw" else "nchw"
-        turned = shape[places[other][0]] == 3
+    other = "nhwc" if spec.layout == "nchw" else "nchw"
+    turned = shape[places[other][0]] == 3 and shape[colours] != 3
+    if turned or shape[colours] not in (3, None):
         found = f"which is {other}" if turned else "which is not three colours"
         raise ConfigError(
             f"{_name(card)}: input.layout: {card.file} takes {told}, {found}; its card says {spec.layout}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import pickletools
 import shutil
@@ -19,11 +20,13 @@ import numpy as np
 import onnxruntime as ort
 
 from trapline.errors import ConfigError, SurroundingsError
+from trapline.models.pickles import keys_to_weights
 
 OPSET = 17
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF"  # how files of old versions of torch.save begin
 _PICKLES = 4  # of which such a file has the object as the fourth
 _PLAIN = "torch.nn.modules."
+_EXPORTED = ("/models/model.json", "serialized_exported_program.json")  # in what torch.export.save writes
 
 Holds = Literal["ultralytics", "yolov5", "module", "torchscript", "weights"]
 
@@ -34,6 +37,7 @@ class Checkpoint:
 
     holds: Holds
     classes: tuple[str, ...]  # networks' own classes that it names, `package.module.Class`
+    keys: tuple[Any, ...] = ()  # of `weights`: those that lead to them, where they lie in a dict with other things
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -45,8 +49,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             if head.startswith(b"PK"):
                 return _of_zip(path)
             if head.startswith(b"\x80"):
-                names = [name for _ in range(_PICKLES if head.startswith(_LEGACY) else 1) for name in _names(stream)]
-                return _told(names)
+                return _told(stream, _PICKLES if head.startswith(_LEGACY) else 1)
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder.", remedy="Name the checkpoint's file.") from None
     except OSError as error:
@@ -71,6 +74,14 @@ def _no_checkpoint(path: Path, head: bytes) -> ConfigError:
     )
 
 
+def _exported(path: Path) -> ConfigError:
+    written = f"torch.onnx.export(torch.export.load({str(path)!r}), f='model.onnx', dynamo=True, external_data=False)"
+    return ConfigError(
+        f"{path} is a program of torch.export, which is made into ONNX by torch itself.",
+        remedy=f'With torch and onnxscript installed: python -c "import torch; {written}".',
+    )
+
+
 def export(path: Path, checkpoint: Checkpoint, out: Path, size: tuple[int, int] | None) -> str:
     """Write the checkpoint's network to `out`. `size`: width, height in pixels. Returns what was compared, in words.
 
@@ -86,7 +97,7 @@ def export(path: Path, checkpoint: Checkpoint, out: Path, size: tuple[int, int] 
     if checkpoint.holds == "weights":
         raise ConfigError(
             f"{path} holds weights alone; the network's code is not in it.",
-            remedy="Load them into the network with the code that trained it, and export that; six lines do it.",
+            remedy="Load them into the network with the code that trained it, and export that, as in the lines above.",
         )
     _need("torch", "onnx")
     if checkpoint.holds == "ultralytics":
@@ -96,14 +107,15 @@ def export(path: Path, checkpoint: Checkpoint, out: Path, size: tuple[int, int] 
     return _torch(path, checkpoint, out, size)
 
 
-def snippet(path: Path, out: Path, size: tuple[int, int] | None) -> list[str]:
+def snippet(path: Path, checkpoint: Checkpoint, out: Path, size: tuple[int, int] | None) -> list[str]:
     """Six lines that export weights with their own code."""
     width, height = size or (224, 224)
+    keys = "".join(f"[{key!r}]" for key in checkpoint.keys)
     return [
         "import torch",
         "from YOUR_CODE import YourNetwork",
         "network = YourNetwork()",
-        f"network.load_state_dict(torch.load({str(path)!r}, map_location='cpu', weights_only=True))",
+        f"network.load_state_dict(torch.load({str(path)!r}, map_location='cpu', weights_only=True){keys})",
         f"pixels, axes = torch.zeros(1, 3, {height}, {width}), {{'images': {{0: 'n'}}}}",
         f"torch.onnx.export(network.eval(), (pixels,), {str(out)!r}, input_names=['images'], dynamic_axes=axes, "
         f"opset_version={OPSET}, dynamo=False)",
@@ -119,10 +131,11 @@ def _of_zip(path: Path) -> Checkpoint:
         if any(name.endswith("/constants.pkl") for name in files) and any("/code/" in name for name in files):
             return Checkpoint("torchscript", ())
         pickle = next((name for name in files if name.endswith("/data.pkl") or name == "data.pkl"), None)
+        if any(name.endswith(_EXPORTED) for name in files):
+            raise _exported(path)
         if pickle is None:
             raise ValueError("no pickle")
-        with archive.open(pickle) as stream:
-            return _told(list(_names(stream)))
+        return _told(io.BytesIO(archive.read(pickle)), 1)
 
 
 def _names(stream: BinaryIO | Any) -> Iterator[str]:
@@ -137,7 +150,8 @@ def _names(stream: BinaryIO | Any) -> Iterator[str]:
             words.append(argument)
 
 
-def _told(names: list[str]) -> Checkpoint:
+def _told(stream: BinaryIO, pickles: int) -> Checkpoint:
+    names = [name for _ in range(pickles) for name in _names(stream)]
     known = ("torch.", "collections.", "numpy.", "builtins.", "__builtin__.", "argparse.", "pathlib.", "_codecs.")
     classes = tuple(dict.fromkeys(name for name in names if not name.startswith(known)))
     if found := [name for name in names if name.startswith("ultralytics.nn.")]:
@@ -146,7 +160,8 @@ def _told(names: list[str]) -> Checkpoint:
         return Checkpoint("yolov5", (found[0],))
     if any(name.startswith(_PLAIN) for name in names):
         return Checkpoint("module", classes)
-    return Checkpoint("weights", ())
+    stream.seek(0)
+    return Checkpoint("weights", (), keys_to_weights(stream, pickles))
 
 
 # -- running it

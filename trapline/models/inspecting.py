@@ -62,8 +62,8 @@ class Inspected:
         return self.source.shape[3 if self.layout == "nchw" else 2]
 
 
-def inspect(data: bytes, name: str, side: tuple[int, int] | None = None) -> Inspected:
-    """Load and try an ONNX file. `side` is height and width for a graph that leaves them open.
+def inspect(data: bytes, name: str, side: tuple[int, int] | None = None, layout: str = "nchw") -> Inspected:
+    """Load and try an ONNX file. `side`: height and width, and `layout`, for a graph that leaves them open.
 
     Raises `ConfigError`, in one line that begins with `name`, where it cannot be used.
     """
@@ -71,7 +71,7 @@ def inspect(data: bytes, name: str, side: tuple[int, int] | None = None) -> Insp
     session = _session(data, name)
     ports = [Port(put.name, _shape(put.shape), _DTYPES.get(put.type, put.type)) for put in session.get_inputs()]
     source = _only(ports, name)
-    layout = _layout(source, name)
+    layout = _layout(source, layout, name)
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     outputs = tuple(Port(put.name, _shape(put.shape), _DTYPES.get(put.type, put.type)) for put in session.get_outputs())
     at = 2 if layout == "nchw" else 1
@@ -125,14 +125,14 @@ def _only(ports: list[Port], name: str) -> Port:
     return port
 
 
-def _layout(source: Port, name: str) -> str:
+def _layout(source: Port, free: str, name: str) -> str:
     shape = source.shape
     if len(shape) == 4 and shape[1] == 3:
         return "nchw"
     if len(shape) == 4 and shape[3] == 3:
         return "nhwc"
     if len(shape) == 4 and shape[1] is None and shape[3] is None:
-        return "nchw"
+        return free
     raise ConfigError(
         f"{name} takes {source.name} {_spelt(shape)}; expected pictures in three colours, [n, 3, height, width] or "
         "[n, height, width, 3].",

@@ -72,8 +72,9 @@ def refuse_external(known: OnnxFile, name: str, file: str) -> None:
         place = known.external[0] or "another file"
         raise ConfigError(
             f"{name}: file: {file} keeps its weights in another file ({place[:80]}); a model is one file.",
-            remedy=f"Make it one: python -c \"import onnx; onnx.save(onnx.load('{file}'), 'whole.onnx')\", or export "
-            "with external_data=False; then put the new file's sha256 on the card.",
+            remedy="Export with external_data=False (torch). Or make it one, in its folder: pip install onnx, then "
+            f"python -c \"import onnx; onnx.save(onnx.load('{file}'), 'whole.onnx')\". A card needs the new "
+            "file's sha256.",
         )
 
 

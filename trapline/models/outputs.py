@@ -74,6 +74,13 @@ def fits(head: str, outputs: Outputs) -> Reading | None:
     return Reading(head, width if width > 0 else None, "as you said") if width else None
 
 
+def usual_pair(outputs: Outputs) -> Outputs:
+    """Scores and boxes by their usual names, however many outputs lie beside them; empty where they are not there."""
+    boxes = {name: out for name, out in outputs.items() if out.ndim == 3}
+    pair = [name for names in (_LOGITS, _BOXES) for name in names if name in boxes]
+    return {name: boxes[name] for name in pair} if len(pair) == 2 and pair[1] in _BOXES and pair[0] in _LOGITS else {}
+
+
 def spelt(outputs: Outputs) -> str:
     """Names and shapes for people: `output0 [1, 84, 8400]`."""
     return ", ".join(f"{name} [{', '.join(map(str, out.shape))}]" for name, out in outputs.items())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from trapline.errors import ConfigError
-from trapline.models.beside import Found
+from trapline.models.beside import WRITTEN, Found
+from trapline.models.forms import HEADS
 from trapline.models.inspecting import Inspected
-from trapline.models.outputs import KINDS, SHAPES, Reading, fits, read_outputs, spelt
+from trapline.models.outputs import KINDS, SHAPES, Outputs, Reading, fits, read_outputs, spelt, usual_pair
 from trapline.pipeline.reading import did_you_mean
 
 _ZERO, _ONE = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
@@ -120,6 +121,7 @@ def propose(seen: Inspected, file: str, given: Mapping[str, Any], beside: Found,
     for name, (value, where) in beside.items():
         made.put(name, value, where)
     _put_head(made, seen, file)
+    _check_own_labels(made, beside)
     _put_input(made, seen)
     _put_usual(made, seen)
     _ask(made, seen, preset)
@@ -128,7 +130,8 @@ def propose(seen: Inspected, file: str, given: Mapping[str, Any], beside: Found,
 
 def _put_head(made: Proposal, seen: Inspected, file: str) -> None:
     known = made.card.get("labels")
-    reading = read_outputs(seen.tried, seen.side, len(known) if known else None)
+    outputs = _looked_at(_said_outputs(made, seen, file), seen.tried)
+    reading = read_outputs(outputs, seen.side, len(known) if known else None)
     head = made.card.get("head")
     if head is None and made.card.get("kind") == "embedder":
         head = "embedding"
@@ -142,26 +145,65 @@ def _put_head(made: Proposal, seen: Inspected, file: str) -> None:
                 f"head: there is no head {head!r}.",
                 remedy=f"There are {', '.join(KINDS)}.{did_you_mean(str(head), KINDS)}",
             )
-        fit = fits(head, seen.tried)
+        fit = fits(head, outputs)
         if fit is None or _another_grid(head, reading):
             better = f" {reading.head} fits." if reading else ""
             raise ConfigError(
-                f"{file} does not fit the head {head}, which reads {SHAPES[head]}; it gives {spelt(seen.tried)}.",
-                remedy=f"Name another with --head.{better}",
+                f"{file} does not fit the head {head}, which reads {SHAPES[head]}; it gives {spelt(outputs)}.",
+                remedy=f"Name another with --head{_or_outputs(head, outputs)}.{better}",
             )
         made.put("kind", KINDS[head], f"the head {head}")
         _put_width(made, head, fit.width)
-        outputs = reading.outputs if reading and reading.head == head else fit.outputs
-        if outputs:
-            made.put("outputs", dict(outputs), "the file")
+        _put_outputs(made, reading.outputs if reading and reading.head == head else fit.outputs)
         return
     if reading is None:
         raise ConfigError(
-            f"{file} gives {spelt(seen.tried) or 'nothing'}; no head reads that.",
+            f"{file} gives {spelt(outputs) or 'nothing'}; no head reads that.",
             remedy="Heads read " + "; ".join(f"{name}: {shape}" for name, shape in SHAPES.items()) + ". Name one with "
-            "--head, or export the model so that one fits (see docs/how-to/bring-your-own-model.md).",
+            f"--head{_or_outputs('rtdetr', outputs)}, or export the model so that one fits (see "
+            "docs/how-to/bring-your-own-model.md).",
         )
     _put_reading(made, seen, reading)
+
+
+def _said_outputs(made: Proposal, seen: Inspected, file: str) -> dict[str, str]:
+    """The outputs that somebody named for a head's roles, brought into one field of the card."""
+    whole, before = made.card.get("outputs"), "outputs."
+    said = dict(whole) if isinstance(whole, Mapping) else {}
+    for name in [name for name in made.card if name.startswith(before)]:
+        said[name.removeprefix(before)] = made.card[name]
+        made.drop(name)
+    for role, name in said.items():
+        if name not in list(seen.tried):
+            raise ConfigError(
+                f"outputs.{role}: {file} has no output {name!r} of numbers.", remedy=f"It gives {spelt(seen.tried)}."
+            )
+    if said:
+        made.card["outputs"], made.why["outputs"] = said, _SAID
+    return said
+
+
+def _looked_at(said: Mapping[str, str], tried: Outputs) -> Outputs:
+    """The outputs that were named, where they are all that a head reads; else two that are named as usual; else all."""
+    if any(set(said) == set(form.shapes) for head in HEADS.values() for form in head.forms):
+        return {name: tried[name] for name in said.values()}
+    return tried if said else usual_pair(tried) or tried
+
+
+def _or_outputs(head: str, outputs: Outputs) -> str:
+    """How to say which of many outputs a head reads."""
+    roles = max((form.shapes for form in HEADS[head].forms), key=len)  # type: ignore[index]
+    if len(outputs) <= len(roles):
+        return ""
+    return " and the outputs it reads with " + " ".join(f"--set outputs.{role}=NAME" for role in roles)
+
+
+def _put_outputs(made: Proposal, outputs: Mapping[str, str]) -> None:
+    """Name the outputs on the card; what somebody said of them stays."""
+    if outputs:
+        said = made.card.get("outputs", {})
+        made.card["outputs"] = {**outputs, **said}
+        made.why.setdefault("outputs", "the file")
 
 
 def _another_grid(head: str, reading: Reading | None) -> bool:
@@ -181,8 +223,7 @@ def _put_reading(made: Proposal, seen: Inspected, reading: Reading) -> None:
         )
     made.put("kind", reading.kind, why)
     made.put("head", reading.head, why)
-    if reading.outputs:
-        made.put("outputs", dict(reading.outputs), "the file")
+    _put_outputs(made, reading.outputs)
     _put_width(made, reading.head, reading.width)
 
 
@@ -197,10 +238,28 @@ def _put_width(made: Proposal, head: str, width: int | None) -> None:
         if made.why["labels"] != _SAID:
             made.drop("labels")  # such as a folder's config.json that is about another file
             return
+        given = "1 label is" if len(labels) == 1 else f"{len(labels)} labels are"
         raise ConfigError(
-            f"{len(labels)} labels are given, and the file's output has room for {width}.",
+            f"{given} given, and the file's output has room for {width}.",
             remedy="Give one label for each, in the order in which the model was trained.",
         )
+
+
+def _check_own_labels(made: Proposal, beside: Found) -> None:
+    """Where the outputs do not say how many labels there are, the names written in the file do."""
+    own, where = beside.get("labels", ([], ""))
+    labels = made.card.get("labels", [])
+    if made.labels is None and own and where == WRITTEN and len(labels) != len(own):
+        raise ConfigError(
+            f"--labels: {len(labels)} given ({_few(labels)}); the names written in the file are {len(own)} "
+            f"({_few(own)}).",
+            remedy="Give one label for each of these, in their order.",
+        )
+
+
+def _few(labels: Sequence[Any]) -> str:
+    names = [str(label["name"]) if isinstance(label, Mapping) and "name" in label else str(label) for label in labels]
+    return ", ".join(names if len(names) <= 4 else [*names[:4], "…"])
 
 
 def _put_input(made: Proposal, seen: Inspected) -> None:
@@ -216,6 +275,8 @@ def _put_input(made: Proposal, seen: Inspected) -> None:
                     remedy="Leave it out, or export the model with that size.",
                 )
             made.card[name], made.why[name] = side, "the file"
+        if made.why.get("input.max_side") != _SAID:
+            made.drop("input.max_side")
         return
     if made.card["kind"] == "detector" and seen.metadata.get("imgsz") and "input.width" not in made.card:
         height, width = seen.side
@@ -242,6 +303,8 @@ def _put_usual(made: Proposal, seen: Inspected) -> None:
         made.drop("input.pad")
     if kind == "detector" and "input.width" not in made.card:
         made.put("input.max_side", 1024, "guessed: it takes any size; give that of its training")
+    if kind != "detector":
+        made.put("input.interpolation", "bilinear", "guessed: usual; many are trained with bicubic")
     made.put("input.channels", "rgb", "guessed: usual")
     if made.card["input.dtype"] == "uint8":
         for name in _COLOURS:
