@@ -54,6 +54,7 @@ class Engine:
         self._store: Store | None = None
         self._threads: ThreadedStore | None = None
         self._triggers: list[Trigger] = []
+        self._addresses: dict[str, str] = {}  # of triggers that listen
         self._aside: Aside | None = None
         self._task: asyncio.Task[None] | None = None
         self.dispatcher: Dispatcher | None = None
@@ -112,6 +113,8 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What a client has to know, as `up --json` prints it."""
         told: dict[str, Any] = {"bucket": self.place.bucket, "data": str(self.place.data), "pid": os.getpid()}
+        if self._addresses:
+            told["triggers"] = self._addresses
         if self._rclone is None:
             return {"endpoint": self.place.endpoint, "access_key": None, "secret_key": None, **told}
         endpoint = self._rclone.endpoint
@@ -249,6 +252,8 @@ class Engine:
         trigger = _open_trigger(self.place.pipeline.folder, name, context, options or {})
         trigger.start()
         self._triggers.append(trigger)
+        if hasattr(trigger, "describe"):
+            self._addresses[name] = trigger.describe()
 
 
 async def _whole(work: Callable[[], T]) -> T:

@@ -18,7 +18,10 @@ class ObjectEvent:
 
 
 class Trigger(Protocol):
-    """A running event source. Both methods return soon."""
+    """A running event source. Both methods return soon.
+
+    One that listens may have `describe() -> str`: the address to give to whoever sends, known once it is started.
+    """
 
     def start(self) -> None: ...
 
