@@ -13,7 +13,7 @@ import typer
 
 from trapline import __version__
 from trapline.cli.author_commands import new, try_
-from trapline.cli.bucket_commands import bucket_events
+from trapline.cli.bucket_commands import bucket_events, doctor
 from trapline.cli.interrupt import saying
 from trapline.cli.models_commands import models
 from trapline.cli.options import Bucket, Data, Endpoint, Json, Project
@@ -306,6 +306,7 @@ def explain(
 
 
 app.command("try")(try_)
+app.command()(doctor)
 
 
 @app.command()

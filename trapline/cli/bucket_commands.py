@@ -1,4 +1,4 @@
-"""`trapline bucket-events …`, as typed. What they do is in `bucket_events`, imported when called."""
+"""`trapline bucket-events …` and `trapline doctor`, as typed. What they do is in modules imported when called."""
 
 # ruff: noqa: PLC0415 - `trapline --help` does not wait for what other commands need
 
@@ -90,3 +90,22 @@ def remove(
     from trapline.cli.bucket_events import remove as run_remove
 
     raise typer.Exit(run_remove(find_place(project, data, bucket, endpoint), dry_run=dry_run, as_json=json_))
+
+
+def doctor(
+    project: Project = Path(),
+    data: Data = None,
+    bucket: Bucket = None,
+    endpoint: Endpoint = None,
+    json_: Json = False,
+) -> None:
+    """Check the way to the store: address, keys, bucket, permissions, clock, what the store can do, who it tells.
+
+    Each check is a line, ok, warn or fail, with what mends it. What it writes (under .doctor/ in the engine's own
+    prefixes) it deletes again. Exit code 0: nothing is wrong; 3: there are warnings; 1: something fails.
+
+    Example: trapline doctor
+    """
+    from trapline.cli.doctor import doctor as run_doctor
+
+    raise typer.Exit(run_doctor(find_place(project, data, bucket, endpoint), as_json=json_))
