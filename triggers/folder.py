@@ -83,8 +83,10 @@ class FolderTrigger:
 
     def start(self) -> None:
         """Returns once everything is watched. What cannot be watched is told of once, and left to the sweep."""
-        # watchdog meets a folder twice when it is made while its parent is read, and prints all it watches each time.
+        # watchdog prints all that it watches when a folder is made while its parent is read, and each overflow twice.
         warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
+        logging.getLogger("watchdog.observers.inotify_c").setLevel(logging.ERROR)
+        logging.getLogger("watchdog.observers.inotify").setLevel(logging.ERROR)
         try:
             self._observer = self._open()
             self._observer.start()
@@ -261,11 +263,10 @@ if sys.platform == "linux":
 
 
 def _identity(folder: str) -> tuple[int, int]:
-    try:
+    with suppress(OSError):
         status = os.stat(folder)
-    except OSError:
-        return 0, 0
-    return status.st_dev, status.st_ino
+        return status.st_dev, status.st_ino
+    return 0, 0
 
 
 def _files(folder: str) -> Iterator[str]:
@@ -293,7 +294,6 @@ def open_trigger(context: TriggerContext, poll: Any = None) -> FolderTrigger:
 
 
 def _check_mount(folder: Path) -> None:
-    told = "event=folder.network at=%r type=%s: what other machines write there is found by the sweep alone. "
-    told += "Write `- folder: {poll: 10}` under `triggers:` to look every 10 seconds."
+    told = "event=folder.network at=%r type=%s: what other machines write there is found by the sweep alone."
     if mount := network_mount(folder):
-        log.warning(told, mount.point, mount.kind)
+        log.warning(f"{told} Write `- folder: {{poll: 10}}` to look every 10 seconds.", mount.point, mount.kind)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.integration.engine import engine, night, project
 from trapline.errors import ConfigError
 from trapline.events import TriggerContext
 from trapline.store.folder import FolderStore
@@ -262,6 +264,18 @@ def test_events_that_the_kernel_drops_ask_for_a_sweep_and_later_files_are_told_o
     watched.waits_for(("incoming/st7/a.jpg", "created"), seconds=20)
     assert len(watched.told) < files
     watched.trigger.stop()
+
+
+@pytest.mark.slow
+def test_an_engine_that_polls_its_folder_uses_what_comes_there(tmp_path: Path) -> None:
+    made = project(tmp_path / "traps")
+    spec = yaml.safe_load((made / "pipeline.yaml").read_text())
+    spec |= {"triggers": [{"folder": {"poll": 1}}], "sweeps": {"open": "PT1H", "names": "PT1H"}}
+    (made / "pipeline.yaml").write_text(yaml.safe_dump(spec))
+    with engine(made, tmp_path / "data") as served:
+        (served.incoming / "st7/night").mkdir(parents=True)
+        (served.incoming / "st7/night/a.jpg").write_bytes(night(2))
+        assert served.closed("st7/night")["state"] == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("poll", [0, -1, True, "10", "PT10S", float("nan")])

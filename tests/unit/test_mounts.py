@@ -30,7 +30,7 @@ tmpfs /mnt/over tmpfs rw 0 0
         ("/mnt/nasal/traps", None),
         ("/mnt/stick/traps", None),
         ("/mnt/over/traps", None),
-        ("/home/traps", None),
+        ("/data/traps", None),
     ],
 )
 def test_a_folder_on_a_network_file_system_is_known(tmp_path: Path, folder: str, expected: Mount | None) -> None:
