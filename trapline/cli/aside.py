@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 
 from trapline.errors import KeyUnusable, StoreError, SurroundingsError
@@ -17,17 +18,19 @@ from trapline.store.base import Store
 
 MOST = 1000  # messages kept in quarantine; more are counted in the log
 LONGEST = 64 * 1024  # bytes kept of a message
+AGAIN = (5.0, 60.0, 600.0)  # seconds until an object is tried again that could not be stored
 WAITING = 200  # writes under way; more are dropped, with a line in the log
 
 log = logging.getLogger("trapline.engine")
 
 
 class Aside:
-    """Writes for triggers. `quarantine` and `put` return at once, from any thread."""
+    """Writes for triggers. `quarantine` and `put` return at once, from any thread. `stored` is told of what was put."""
 
-    def __init__(self, store: Store, layout: Layout) -> None:
+    def __init__(self, store: Store, layout: Layout, stored: Callable[[str], None]) -> None:
         self._store = store
         self._layout = layout
+        self._stored = stored
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._room = threading.BoundedSemaphore(WAITING)
         self._kept: set[str] | None = None  # keys in quarantine; read when the first comes
@@ -37,8 +40,8 @@ class Aside:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def put(self, key: str, data: bytes) -> None:
-        """Store an object."""
-        self._later(key, lambda: self._store.put(key, data))
+        """Store an object. What fails is tried again a few times."""
+        self._later(key, lambda: self._put(key, data, AGAIN))
 
     def quarantine(self, message: bytes, why: str, trigger: str) -> None:
         """Keep a message that nobody can read, once, with the reason. At most `MOST` of them, each cut to `LONGEST`."""
@@ -53,6 +56,20 @@ class Aside:
             "at": datetime.now(UTC).isoformat(),
         }
         self._later(key, lambda: self._keep(key, json.dumps(told, ensure_ascii=False).encode()))
+
+    def _put(self, key: str, data: bytes, waits: tuple[float, ...]) -> None:
+        try:
+            self._store.put(key, data)
+        except (StoreError, SurroundingsError) as error:
+            if not waits:
+                raise
+            log.warning("event=aside.again key=%r seconds=%g error=%s", key, waits[0], error)
+            again = partial(self._put, key, data, waits[1:])
+            timer = threading.Timer(waits[0], self._later, (key, again))
+            timer.daemon = True
+            timer.start()
+        else:
+            self._stored(key)
 
     def _keep(self, key: str, data: bytes) -> None:
         if self._kept is None:

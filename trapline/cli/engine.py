@@ -218,7 +218,6 @@ class Engine:
         if dispatcher is None:
             return
         layout = self.place.layout
-        aside = self._aside = Aside(store, layout)
         prefixes = (*(layout.prefix(p) for p in ("incoming", "jobs", "failed")), layout.prefix("control") + "requests/")
 
         def notice(event: ObjectEvent) -> None:
@@ -229,6 +228,7 @@ class Engine:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(dispatcher.look_over)
 
+        aside = self._aside = Aside(store, layout, lambda key: notice(ObjectEvent(key, "created", "engine")))
         context = TriggerContext(
             bucket=self.place.bucket,
             folder=self.place.folder if self.place.endpoint is None else None,
@@ -241,6 +241,8 @@ class Engine:
             endpoint=self.place.endpoint,
             embedded=self.place.endpoint is None,
             manifests=layout.prefix("jobs"),
+            project=self.place.pipeline.folder,
+            check_job=layout.check_job,
         )
         for named in self.place.pipeline.spec.triggers:
             self._start_trigger(named, context)

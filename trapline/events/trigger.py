@@ -46,7 +46,11 @@ class TriggerContext:
     closed: Callable[[str], None]  # tells a folder's store that a file's writer is done with it
     sweep: Callable[[], None] = _nothing  # asks that the whole bucket be looked over: events may have been lost
     quarantine: Callable[[bytes, str, str], None] = _nothing  # (message, why, trigger): kept for a person, bounded
-    put: Callable[[str, bytes], None] = _nothing  # stores an object under a key; what fails is logged
+    put: Callable[[str, bytes], None] = (
+        _nothing  # stores an object under a key; tried again, and logged, where it fails
+    )
     endpoint: str | None = None  # of the S3 store; None: AWS itself, or the embedded store
     embedded: bool = True  # whether the bucket is a folder of this machine, which tells of itself by `folder` alone
     manifests: str = "jobs/"  # the prefix of manifests
+    project: Path = Path()  # the folder of pipeline.yaml
+    check_job: Callable[[str], None] = _nothing  # raises `KeyUnusable` where a job cannot be named so
