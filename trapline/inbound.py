@@ -269,6 +269,7 @@ def _listener(host: str, port: int) -> socket.socket:
         raise _unavailable(host, port, error) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # its connections too: the dead ones are noticed
         listener.bind(address)
         listener.listen(1024)
     except OSError as error:

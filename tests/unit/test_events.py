@@ -29,7 +29,9 @@ GOLDEN: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {
     "ceph-multipart-complete": [("created", "ev-false", ("in/multi.bin",))],
     "ceph-put-by-mc-key-with-space": [("created", "mcbucket", ("in/a b.txt",))],
     "ceph-put-unicode-key": [("created", "ev-false", ("in/unié-日本.txt",))],
+    "ceph-put-plus-and-percent": [("created", "cebucket", ("in/möth a+b%20.jpg",))],
     "ceph-put": [("created", "ev-false", ("in/plain.txt",))],
+    "written-ceph-18": [("created", "traps", (f"{NIGHT}a+b.jpg",))],
     "written-aws-put": [("created", "traps", (PAREN,))],
     "written-aws-batch": [
         ("created", "traps", (f"{NIGHT}a.jpg",)),

@@ -229,7 +229,8 @@ def _at_path(path: str, kind: Kind, name: str) -> Told:
 
 def _moved_to(value: dict[str, Any]) -> str:
     said = _mapping(value.get("message") or value.get("message_data"))  # its name differs by release
-    return f"{_text(said.get('new_parent_path'))}/{_text(_mapping(said.get('new_entry')).get('name'))}"
+    folder, name = _text(said.get("new_parent_path")), _text(_mapping(said.get("new_entry")).get("name"))
+    return f"{folder}/{name}" if name else ""
 
 
 # -- CloudEvents
