@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from trapline.cli.bucket_events import target_of
+from trapline.cli.bucket_said import events_of
 from trapline.errors import ConfigError
 from trapline.keys import Layout
 from trapline.store.notifications import NEW, Rule, clashes, rules_in, topic_name, wanted, with_rules, without
@@ -107,3 +108,10 @@ def test_a_target_that_is_none_is_refused_before_anything_is_asked(given: tuple[
 def test_an_address_is_shown_without_its_password() -> None:
     assert without_password("https://ada:hush@host:8443/a?b") == "https://ada:…@host:8443/a?b"
     assert without_password("https://host/") == "https://host/"
+
+
+def test_events_are_told_in_two_words_where_they_say_it_all() -> None:
+    incoming, *_ = wanted("moths", Layout(), TOPIC)
+    assert events_of(incoming) == "new, removed"
+    assert events_of(other()) == "ObjectCreated:*"
+    assert events_of(other("", "", *NEW, "ObjectRemoved:Delete")) == "new, ObjectRemoved:Delete"

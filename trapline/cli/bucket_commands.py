@@ -48,7 +48,7 @@ def setup(
     Rules of others stay as they are, and may be run again: it brings its own rules up to date. Where the store has no
     API for this, it prints what to do by hand, and the exit code is 1.
 
-    Example: trapline bucket-events setup --url https://engine.example.org:8443/
+    Example: trapline bucket-events setup --url http://engine:9910/events
     """
     from trapline.cli.bucket_events import setup as run_setup
     from trapline.cli.bucket_events import target_of

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from rich.table import Table
-
-from trapline.cli import words
-from trapline.cli.bucket_steps import steps
+from trapline.cli.bucket_said import Made, say_removed, say_rules, say_setup, say_steps
 from trapline.cli.place import Place
 from trapline.errors import ConfigError, TraplineError
 from trapline.store import notifications as rules_of
 from trapline.store.notifications import Configuration, NotConfigurable, Rule
 from trapline.store.notifications_boto import BucketNotifications, without_password
 
-_TOPIC_WAITS = "A new topic of Ceph delivers nothing for about 30 seconds; sweeps find what comes meanwhile."
+_CEPH_WAITS = "A new topic of Ceph delivers nothing for about 30 seconds; sweeps find what comes meanwhile."
+_SNS_ASKS = (
+    "Under `topics:` of the trigger `webhook` in pipeline.yaml, name {arn}: it then confirms the subscription. "
+    "If it was not named there yet, run this again, so that SNS asks again."
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,15 @@ def setup(place: Place, target: Target, *, dry_run: bool, as_json: bool) -> int:
     bucket = _bucket(place)
     try:
         before = bucket.read()
-        made = _planned(place, bucket, target) if dry_run else _configured(place, bucket, target, before)
-        return _say_setup(place, bucket, target, before, made, dry_run=dry_run, as_json=as_json)
+        rules = _planned(place, bucket, target) if dry_run else _configured(place, bucket, target, before)
     except NotConfigurable as error:
-        return _say_steps(place, error, target.url, as_json)
+        say_steps(place.bucket, error, target.url, as_json=as_json)
+        return 1
+    note = _note(bucket, rules) if target.url and not dry_run else ""
+    tells = without_password(target.url) or target.arn
+    made = Made(place.bucket, bucket.kind, tells, dry_run, rules, _others(place, before), note)
+    say_setup(made, as_json=as_json)
+    return 0
 
 
 def show(place: Place, *, as_json: bool) -> int:
@@ -61,8 +66,10 @@ def show(place: Place, *, as_json: bool) -> int:
     try:
         found = rules_of.rules_in(bucket.read())
     except NotConfigurable as error:
-        return _say_steps(place, error, "", as_json)
-    _say_rules(place, bucket, found, as_json)
+        say_steps(place.bucket, error, "", as_json=as_json)
+        return 1
+    addresses = {arn: bucket.address_of(arn) for arn in {r.target for r in found}} if bucket.kind == "ceph" else {}
+    say_rules(place.bucket, bucket.kind, found, _ids(place), addresses, as_json=as_json)
     return 0
 
 
@@ -72,11 +79,12 @@ def remove(place: Place, *, dry_run: bool, as_json: bool) -> int:
     try:
         before = bucket.read()
     except NotConfigurable as error:
-        return _say_steps(place, error, "", as_json)
+        say_steps(place.bucket, error, "", as_json=as_json)
+        return 1
     own = _own(place, before)
     if own and not dry_run:
         _taken_away(place, bucket, before, own)
-    _say_removed(place, own, dry_run=dry_run, as_json=as_json)
+    say_removed(place.bucket, place.pipeline.name, own, dry_run=dry_run, as_json=as_json)
     return 0
 
 
@@ -161,111 +169,8 @@ def _planned(place: Place, bucket: BucketNotifications, target: Target) -> list[
     return list(rules_of.wanted(place.pipeline.name, place.layout, arn))
 
 
-# -- what is said
-
-
-def _say_setup(
-    place: Place,
-    bucket: BucketNotifications,
-    target: Target,
-    before: Configuration,
-    made: list[Rule],
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
-    others = _others(place, before)
-    clashes = [{"rule": ours.id, "other": theirs.id} for ours, theirs in rules_of.clashes(made, others)]
-    told = without_password(target.url) or target.arn
-    if as_json:
-        document = {"bucket": place.bucket, "store": bucket.kind, "tells": told, "dry_run": dry_run}
-        words.emit({**document, "rules": _worded(made), "others": _worded(others), "clashes": clashes})
-        return 0
-    out = words.console()
-    words.say(out, f"The bucket {place.bucket!r} {'would tell' if dry_run else 'tells'} {told} of:")
-    out.print(_table(made))
-    if others:
-        words.say(out, f"{words.plural(len(others), 'rule')} of others {'stay' if len(others) > 1 else 'stays'} as is.")
-    if bucket.kind != "ceph":
-        for name in sorted({clash["other"] for clash in clashes}):
-            words.say(out, f"The rule {name or 'without an id'} tells some of the same events; AWS refuses that.")
-    if bucket.kind == "ceph" and target.url and not dry_run:
-        words.say(out, _TOPIC_WAITS)
-    return 0
-
-
-def _say_rules(place: Place, bucket: BucketNotifications, found: list[Rule], as_json: bool) -> None:
-    own = _ids(place)
-    missing = sorted(own - {rule.id for rule in found})
-    addresses = {arn: bucket.address_of(arn) if bucket.kind == "ceph" else "" for arn in {r.target for r in found}}
-    if as_json:
-        listed = [{**_item(rule), "own": rule.id in own, "address": addresses[rule.target]} for rule in found]
-        words.emit({"bucket": place.bucket, "store": bucket.kind, "rules": listed, "missing": missing})
-        return
-    out = words.console()
-    if found:
-        out.print(_table(found, addresses))
-    else:
-        words.say(out, f"The bucket {place.bucket!r} tells nobody of anything.")
-    if missing:
-        words.say(
-            out, f"Not told to {place.pipeline.name}: {', '.join(missing)}. `trapline bucket-events setup` mends it."
-        )
-
-
-def _say_removed(place: Place, own: list[Rule], *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        words.emit({"bucket": place.bucket, "removed": [rule.id for rule in own], "dry_run": dry_run})
-        return
-    out = words.console()
-    if not own:
-        words.say(out, f"The bucket {place.bucket!r} has no rules of {place.pipeline.name}.")
-        return
-    verb = "would be removed" if dry_run else "removed"
-    words.say(out, f"{words.plural(len(own), 'rule')} {verb}: {', '.join(rule.id for rule in own)}.")
-
-
-def _say_steps(place: Place, error: NotConfigurable, url: str, as_json: bool) -> int:
-    told = steps(place.bucket, without_password(url))
-    if as_json:
-        words.emit({"bucket": place.bucket, "store": None, "why": error.message, "steps": told})
-        return 1
-    words.say(words.console(stderr=True), f"trapline: {error.message} What each kind of store needs instead:")
-    out = words.console()
-    for store, lines in told.items():
-        words.say(out, f"{store}:")
-        for line in lines:
-            words.say(out, f"  {line}")
-    return 1
-
-
-def _table(rules: list[Rule], addresses: dict[str, str] | None = None) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("RULE", "PREFIX", "EVENTS", "TELLS"):
-        table.add_column(title, overflow="fold")
-    for rule in rules:
-        target = (addresses or {}).get(rule.target) or rule.target
-        table.add_row(
-            *map(words.safe, (rule.id, rule.prefix + (f"*{rule.suffix}" if rule.suffix else ""), _events(rule), target))
-        )
-    return table
-
-
-def _events(rule: Rule) -> str:
-    """`new, removed`; what is neither, as the store words it."""
-    left = [event for event in rule.events if event not in (*rules_of.NEW, *rules_of.GONE)]
-    new, gone = (set(kinds) <= set(rule.events) for kinds in (rules_of.NEW, rules_of.GONE))
-    if left or not (new or gone):
-        return ", ".join(rule.events)
-    return ", ".join(name for name, has in (("new", new), ("removed", gone)) if has)
-
-
-def _worded(rules: list[Rule]) -> list[dict[str, Any]]:
-    return [_item(rule) for rule in rules]
-
-
-def _item(rule: Rule) -> dict[str, Any]:
-    return {**asdict(rule), "events": list(rule.events)}
+def _note(bucket: BucketNotifications, rules: list[Rule]) -> str:
+    return _CEPH_WAITS if bucket.kind == "ceph" else _SNS_ASKS.format(arn=rules[0].target)
 
 
 # -- which bucket, which rules
