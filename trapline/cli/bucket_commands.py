@@ -97,15 +97,19 @@ def doctor(
     data: Data = None,
     bucket: Bucket = None,
     endpoint: Endpoint = None,
+    canary: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds to wait for a trigger's word of an upload; 0: none is made.")
+    ] = 10.0,
     json_: Json = False,
 ) -> None:
     """Check the way to the store: address, keys, bucket, permissions, clock, what the store can do, who it tells.
 
-    Each check is a line, ok, warn or fail, with what mends it. What it writes (under .doctor/ in the engine's own
-    prefixes) it deletes again. Exit code 0: nothing is wrong; 3: there are warnings; 1: something fails.
+    Each check is a line, ok, warn or fail, with what mends it. At the end an object with a nasty key is uploaded, to
+    see which trigger of the engine tells of it, and how soon. What it writes (under .doctor/ in the engine's own
+    prefixes, and under incoming/_CANARY/) it deletes again. Exit code 0: nothing is wrong; 3: there are warnings; 1: something fails.
 
     Example: trapline doctor
     """
     from trapline.cli.doctor import doctor as run_doctor
 
-    raise typer.Exit(run_doctor(find_place(project, data, bucket, endpoint), as_json=json_))
+    raise typer.Exit(run_doctor(find_place(project, data, bucket, endpoint), canary=canary, as_json=json_))

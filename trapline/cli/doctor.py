@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from trapline.cli import words
+from trapline.cli.canary import release
 from trapline.cli.place import Place
 from trapline.errors import ConfigError, NotFound, StoreError, StoreUnavailable, TraplineError
 from trapline.store.notifications import NotConfigurable, rules_in, wanted
@@ -35,10 +36,10 @@ class Finding:
     mend: str = ""  # what to do about it; empty when nothing is wrong
 
 
-def doctor(place: Place, *, as_json: bool) -> int:
-    """Check everything; returns the exit code."""
+def doctor(place: Place, *, canary: float, as_json: bool) -> int:
+    """Check everything; returns the exit code. `canary`: seconds to wait for events; 0: none is put."""
     found: list[Finding] = []
-    for finding in examine(place):
+    for finding in examine(place, canary):
         found.append(finding)
         if not as_json:
             _say(finding)
@@ -49,7 +50,7 @@ def doctor(place: Place, *, as_json: bool) -> int:
     return EXIT_CODES[worst]
 
 
-def examine(place: Place) -> Iterator[Finding]:
+def examine(place: Place, seconds: float) -> Iterator[Finding]:
     """One finding after another; it ends where a failure leaves nothing more to be asked."""
     if place.endpoint is None and place.served() is None:
         yield Finding("endpoint", "fail", f"No engine serves {place.data}.", "trapline up, in another terminal")
@@ -64,6 +65,7 @@ def examine(place: Place) -> Iterator[Finding]:
     yield _conditional(place, store)
     yield _versions(settings)
     yield _notifications(place, settings)
+    yield from _canary(place, store, seconds)
 
 
 def _reached(place: Place, settings: S3Settings) -> Iterator[Finding]:
@@ -203,6 +205,37 @@ def _notifications(place: Place, settings: S3Settings) -> Finding:
         return Finding("notifications", "ok", "The bucket tells of every prefix that matters.")
     told = f"The bucket tells nobody of {', '.join(missing)}; sweeps find what is uploaded."
     return Finding("notifications", "warn", told, "trapline bucket-events setup --url URL")
+
+
+def _canary(place: Place, store: S3Store, seconds: float) -> Iterator[Finding]:
+    """Which triggers of the engine tell of an upload, how soon, and whether its key came through."""
+    if not seconds:
+        return
+    try:
+        heard = release(store, place.layout, seconds)
+    except TraplineError as error:
+        yield Finding(
+            "canary",
+            "fail",
+            f"It could not be put under {place.layout.prefix('incoming')}: {error.message}",
+            error.remedy,
+        )
+        return
+    for one in (one for one in heard if one.intact):
+        yield Finding("canary", "ok", f"{one.trigger} told of an upload {one.seconds:.1f} s later, its key intact.")
+    broken = {one.trigger: one.key for one in heard} if heard and not any(one.intact for one in heard) else {}
+    for trigger, key in broken.items():
+        told = f"{trigger} told of {key!r}, which is not what was uploaded."
+        yield Finding(
+            "canary", "fail", told, "Report it with the store's name and release; sweeps find what is uploaded."
+        )
+    if not heard:
+        yield Finding(
+            "canary",
+            "warn",
+            f"No trigger of an engine told of an upload within {seconds:g} s; sweeps find what is uploaded.",
+            "Run `trapline up` with a trigger for this store, and `trapline bucket-events setup`",
+        )
 
 
 def _failed(check: str, error: TraplineError) -> Finding:
