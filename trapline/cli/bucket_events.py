@@ -9,7 +9,7 @@ from trapline.cli.bucket_said import Made, say_removed, say_rules, say_setup, sa
 from trapline.cli.place import Place
 from trapline.errors import ConfigError, TraplineError
 from trapline.store import notifications as rules_of
-from trapline.store.notifications import Configuration, NotConfigurable, Rule
+from trapline.store.notifications import Configuration, NotConfigurable, Overlapping, Rule
 from trapline.store.notifications_boto import BucketNotifications, without_password
 
 _CEPH_WAITS = "A new topic of Ceph delivers nothing for about 30 seconds; sweeps find what comes meanwhile."
@@ -152,12 +152,12 @@ def _forget_topic(place: Place, bucket: BucketNotifications, targets: list[str],
 def _explained(error: TraplineError, made: list[Rule], others: list[Rule]) -> TraplineError:
     """A refusal, with the rule of somebody else that is in the way."""
     found = rules_of.clashes(made, others)
-    if not isinstance(error, ConfigError) or not found:
+    if not isinstance(error, Overlapping) or not found:
         return error
     ours, theirs = found[0]
     return ConfigError(
-        f"{error.message} The rule {theirs.id or '(without an id)'} tells {theirs.target} of the same events under "
-        f"{theirs.prefix or 'the whole bucket'!r} as {ours.id} would under {ours.prefix!r}.",
+        f"{error.message} The rule {theirs.id or '(without an id)'} tells {theirs.target} of the same events "
+        f"{f'under {theirs.prefix!r}' if theirs.prefix else 'everywhere'}, as {ours.id} would under {ours.prefix!r}.",
         remedy="This store takes one of them: narrow that rule's prefix, or have its target pass events on.",
     )
 

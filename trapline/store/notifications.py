@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trapline.errors import StoreError
+from trapline.errors import ConfigError, StoreError
 from trapline.keys import Layout
 
 Configuration = dict[str, Any]  # as S3's API words it
@@ -25,6 +25,10 @@ _TARGETS = {
 
 class NotConfigurable(StoreError):
     """The store has no API for notifications, or none for the part that was asked for."""
+
+
+class Overlapping(ConfigError):
+    """The store takes one rule for an event and a prefix, and somebody else has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import URLLib3Session
+from botocore.parsers import ResponseParserError
 
 from trapline.errors import ConfigError, StoreDenied
-from trapline.store.notifications import Configuration, Kind, NotConfigurable
+from trapline.store.notifications import Configuration, Kind, NotConfigurable, Overlapping
 from trapline.store.s3 import CONNECT, READ, S3Settings
 from trapline.store.s3_boto import client, credentials, is_aws
 from trapline.store.s3_errors import meaning
@@ -75,7 +76,10 @@ class BucketNotifications:
             "cloudevents": str(cloudevents).lower(),
         }
         with self._refusals():
-            return str(self._sns.create_topic(Name=name, Attributes=told)["TopicArn"])
+            arn = self._sns.create_topic(Name=name, Attributes=told).get("TopicArn")
+        if not arn:
+            raise self._not_configurable("topics")
+        return str(arn)
 
     def find_topic(self, name: str) -> str:
         """The ARN of a topic by its name; empty where there is none."""
@@ -132,11 +136,14 @@ class BucketNotifications:
             yield
         except ClientError as error:
             raise self._meaning(error) from error
+        except (ResponseParserError, KeyError) as error:  # a page for people, or the answer to another call
+            raise self._not_configurable() from error
         except BotoCoreError as error:
             raise meaning(error, "", self._settings) from error
 
     def _meaning(self, error: ClientError) -> Exception:
-        code, said = str(error.response["Error"].get("Code", "")), str(error.response["Error"].get("Message", ""))
+        told = error.response.get("Error", {})  # absent where a store answers SNS in the words of S3
+        code, said = str(told.get("Code", "")), str(told.get("Message", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if code in _UNSUPPORTED or status in (405, 501):
             return self._not_configurable()
@@ -190,7 +197,7 @@ def _denied(operation: str, settings: S3Settings) -> StoreDenied:
 def _not_taken(code: str, said: str, settings: S3Settings) -> ConfigError:
     message = f"The {settings.place} did not take the rules: {code}{f' ({said})' if said else ''}."
     if "overlap" in (code + said).lower():
-        return ConfigError(message, remedy="It takes one rule for an event and a prefix.")
+        return Overlapping(message, remedy="It takes one rule for an event and a prefix.")
     if code in _MISSING_TOPIC or any(word in said.lower() for word in _NO_TARGET):
         return ConfigError(
             message, remedy="Check the ARN: that it exists, in the bucket's region, and that S3 may send to it."
