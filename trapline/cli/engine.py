@@ -38,6 +38,8 @@ from trapline.runtime.jobs import WEBHOOK_SECRET
 from trapline.store.base import Store
 from trapline.store.open import open_store, settings_from
 
+_EXTRAS = {"boto3": "sqs", "minio": "minio"}  # packages that a trigger may lack, and what brings them
+
 log = logging.getLogger("trapline.engine")
 
 T = TypeVar("T")
@@ -290,7 +292,9 @@ def _trigger_module(project: Path, name: str) -> Any:
         return importlib.import_module(f"triggers.{name}")
     except ModuleNotFoundError as error:
         if error.name not in ("triggers", f"triggers.{name}"):
-            raise ConfigError(f"The trigger {name!r} needs the package {error.name!r}.", remedy="Install it.") from None
+            extra = _EXTRAS.get(error.name or "")
+            remedy = f"Install it: pip install 'trapline[{extra}]'." if extra else "Install it."
+            raise ConfigError(f"The trigger {name!r} needs the package {error.name!r}.", remedy=remedy) from None
         have = sorted(p.stem for p in (project / "triggers").glob("[!_]*.py"))
         raise ConfigError(
             f"pipeline.yaml: triggers: there is no trigger {name!r} (no triggers/{name}.py).",
