@@ -106,7 +106,9 @@ def doctor(
 
     Each check is a line, ok, warn or fail, with what mends it. At the end an object with a nasty key is uploaded, to
     see which trigger of the engine tells of it, and how soon. What it writes (under .doctor/ in the engine's own
-    prefixes, and under incoming/_CANARY/) it deletes again. Exit code 0: nothing is wrong; 3: there are warnings; 1: something fails.
+    prefixes, and under incoming/_CANARY/) it deletes again.
+
+    Exit code 0: nothing is wrong; 3: there are warnings; 1: something fails.
 
     Example: trapline doctor
     """
