@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ _CLOSED = [
 ]  # where closing is told of
 _CHANGED = [*_DELETED, events.FileCreatedEvent, events.FileModifiedEvent]
 _LOOK = 1.0  # seconds between two looks at what no event tells of
+_PATIENT = 30  # looks between two attempts to watch what could not be watched
 _QUIET = 60.0  # seconds between two lines about dropped events
 _LIMITS = {errno.ENOSPC: "max_user_watches", errno.EMFILE: "max_user_instances"}  # of fs.inotify
 _LONGEST = 86_400  # seconds between two polls
@@ -72,7 +74,8 @@ class FolderTrigger:
         self._poll = poll
         self._observer: BaseObserver | None = None
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
-        self._handler = _Handler(self._on_event)
+        self._handler = events.FileSystemEventHandler()
+        self._handler.on_any_event = self._on_event  # type: ignore[method-assign]
         self._settling = Settling()
         self._closes = poll is None and sys.platform == "linux"  # whether a file's closing is told of
         self._lock = threading.Lock()
@@ -114,18 +117,20 @@ class FolderTrigger:
         else:  # noqa: RET505 - mypy leaves out the branch of another platform only so
             return Observer()
 
-    def _watch(self, folder: str) -> None:
+    def _watch(self, folder: str) -> bool:
         with self._lock:
             if self._stopped.is_set():
-                return
+                return False
             try:
                 os.makedirs(folder, exist_ok=True)
-                if self._observer is not None:
-                    wanted = _CLOSED if self._closes else _CHANGED
-                    watch = self._observer.schedule(self._handler, folder, recursive=True, event_filter=wanted)
-                    self._watches[folder] = watch, _identity(folder)
+                if self._observer is None:
+                    return False
+                wanted = _CLOSED if self._closes else _CHANGED
+                watch = self._observer.schedule(self._handler, folder, recursive=True, event_filter=wanted)
+                self._watches[folder] = watch, _identity(folder)
             except OSError as error:
                 self._refused(error)
+            return folder in self._watches
 
     def _watch_again(self, folder: str) -> None:
         """A watched folder was removed or replaced: it is made where it is missing, and watched again."""
@@ -134,15 +139,18 @@ class FolderTrigger:
         if old is not None and self._observer is not None:
             with suppress(KeyError):
                 self._observer.unschedule(old[0])
-        self._watch(folder)
-        for path in _files(folder):
-            self._appeared(path)
+        if self._watch(folder):
+            for path in _files(folder):
+                self._appeared(path)
 
     def _look(self) -> None:
         """A folder that was moved away and made again, or mounted over, gives no event; nor does a file's settling."""
-        while not self._stopped.wait(_LOOK):
-            for folder, (_, identity) in list(self._watches.items()):
-                if _identity(folder) != identity:
+        for turn in count(1):
+            if self._stopped.wait(_LOOK):
+                return
+            for folder in self._folders:
+                watched = self._watches.get(folder)
+                if watched[1] != _identity(folder) if watched else turn % _PATIENT == 0:
                     self._watch_again(folder)
             for path in self._settling.settled():
                 self._created(path)
@@ -216,14 +224,6 @@ class FolderTrigger:
             self._said_lost = now
             log.warning("event=folder.overflow: more events than the kernel keeps; the whole bucket is looked over.")
         self._on_loss()
-
-
-class _Handler(events.FileSystemEventHandler):
-    def __init__(self, on_event: Callable[[events.FileSystemEvent], None]) -> None:
-        self._on_event = on_event
-
-    def on_any_event(self, event: events.FileSystemEvent) -> None:
-        self._on_event(event)
 
 
 if sys.platform == "linux":

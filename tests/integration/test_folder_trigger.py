@@ -161,6 +161,19 @@ def test_a_watched_folder_that_is_moved_away_and_made_again_is_watched_again(wat
     watched.waits_for(("incoming/b.jpg", "created"))
 
 
+def test_a_watched_folder_that_could_not_be_made_again_is_watched_when_it_can(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triggers.folder._PATIENT", 1)
+    os.rename(watched.root, watched.root.with_name("away"))
+    watched.root.write_bytes(b"in the way")
+    time.sleep(1.5)
+    watched.root.unlink()
+    until(lambda: (watched.root / "incoming").is_dir(), lambda: "incoming was not made again")
+    (watched.root / "incoming/a.jpg").write_bytes(b"x")
+    watched.waits_for(("incoming/a.jpg", "created"))
+
+
 def test_a_file_that_was_being_written_before_the_start_is_told_of_when_it_is_closed(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     (watched.root / "incoming/st7").mkdir(parents=True)
