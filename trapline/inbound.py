@@ -26,7 +26,7 @@ from trapline.errors import SurroundingsError
 HEALTH = "/health"
 SIGNATURE = "x-hub-signature-256"
 SLOWEST = 30.0  # seconds a body may take
-CONNECTIONS = 512  # at a time; more are answered 503
+CONNECTIONS = 512  # at a time; more are answered 503, and there are files left for the engine
 IDLE = 75  # seconds a connection is kept: longer than stores keep theirs, so that no event meets a closed one
 STOP = 5.0  # seconds what is under way may take at the end
 
@@ -251,7 +251,7 @@ def _settings(app: Callable[[_Scope, _Receive, _Send], Awaitable[None]]) -> uvic
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="warning",
+        log_level="error",  # a store that comes back opens hundreds of connections, and each refused one were a line
         access_log=False,
         server_header=False,
         proxy_headers=False,
