@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.integration.engine import until
+from tests.integration.engine import night, project, until
 from tests.integration.hints import PREFIXES, Heard
 from tests.integration.listening import CUT, SILENCE, Listening, line
+from tests.integration.test_outages import remote
+from trapline.cli.engine import _trigger_module
 from trapline.embedded.rclone import Rclone
 from trapline.errors import ConfigError
 from triggers import listen
@@ -199,3 +203,27 @@ def test_options_and_stores_that_cannot_be_are_refused(store: Listening) -> None
         open_trigger(Heard().context(store.endpoint), silence="long")
     with pytest.raises(ConfigError, match="cannot use the endpoint"):
         open_trigger(Heard().context(f"{store.endpoint}/minio"))
+
+
+@pytest.mark.parametrize(("trigger", "package", "extra"), [("listen", "minio", "minio"), ("sqs", "boto3", "sqs")])
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, trigger: str, package: str, extra: str
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"triggers.{trigger}", raising=False)
+    with pytest.raises(ConfigError) as told:
+        _trigger_module(Path(__file__).resolve().parents[2], trigger)
+    assert f"pip install 'trapline[{extra}]'" in told.value.remedy
+
+
+@pytest.mark.slow
+def test_an_engine_on_a_store_without_the_api_leans_on_the_sweep(tmp_path: Path) -> None:
+    traps = project(tmp_path / "traps", {"settle": "PT1H", "refresh": "PT0.5S"})
+    spec = yaml.safe_load((traps / "pipeline.yaml").read_text())
+    spec |= {"triggers": ["listen"], "sweeps": {"open": "PT2S", "names": "PT2S"}}
+    (traps / "pipeline.yaml").write_text(yaml.safe_dump(spec))
+    with remote(traps, tmp_path / "store") as served:
+        served.upload("st7/night", {"a.jpg": night(1)})
+        served.closed("st7/night")
+        assert served.said().count("event=listen.no_api") == 1

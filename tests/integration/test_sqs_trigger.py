@@ -100,7 +100,7 @@ def test_a_fifo_queue_is_read_in_order(aws: Aws) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)  # the emulator copies its whole queue for every message
+@pytest.mark.timeout(240)  # the emulator counts its whole queue for every message
 def test_a_burst_that_came_while_nobody_received_is_read_afterwards(aws: Aws, url: str) -> None:
     keys = [f"incoming/a/b/{number}.jpg" for number in range(1000)]
     aws.send(url, [s3_event(key) for key in keys])
