@@ -25,13 +25,18 @@ def _aws() -> Iterator[Aws]:
         yield made
 
 
+@pytest.fixture(name="url")
+def _url(aws: Aws, tmp_path: Path) -> str:
+    """A queue of this test's own: the emulator still answers the last one's engine, and hides what that would get."""
+    return aws.queue(f"traps-{tmp_path.name}"[:80])
+
+
 @pytest.fixture(name="served")
-def _served(aws: Aws, tmp_path: Path) -> Iterator[Remote]:
+def _served(aws: Aws, url: str, tmp_path: Path) -> Iterator[Remote]:
     """Sweeps are an hour apart: what comes in time came by the queue. The queue's keys are not the store's."""
-    aws.queue("traps")
     traps = project(tmp_path / "traps", {"settle": "PT1H", "refresh": "PT0.5S"})
     spec = yaml.safe_load((traps / "pipeline.yaml").read_text())
-    spec["triggers"] = [{"sqs": {"queue": "traps", "endpoint": aws.endpoint, "profile": "queue"}}]
+    spec["triggers"] = [{"sqs": {"queue": url.rpartition("/")[2], "endpoint": aws.endpoint, "profile": "queue"}}]
     spec["sweeps"] = {"open": "PT1H", "names": "PT1H"}
     (traps / "pipeline.yaml").write_text(yaml.safe_dump(spec))
     keys = tmp_path / "credentials"
@@ -50,30 +55,28 @@ def _served(aws: Aws, tmp_path: Path) -> Iterator[Remote]:
         outside.rclone.stop()
 
 
-def drop(served: Remote, aws: Aws, job: str, numbers: range) -> None:
+def drop(served: Remote, aws: Aws, url: str, job: str, numbers: range) -> None:
     """Upload, and let the queue be told, as S3 would."""
     images = {f"n+{number} é.jpg": night(number) for number in numbers}
     served.upload(job, images)
     keys = [f"incoming/{job}/{name}" for name in (*images, "_DONE")]
-    url = aws.sqs.get_queue_url(QueueName="traps")["QueueUrl"]
     aws.send(url, [s3_event(quote_plus(key)) for key in keys])
 
 
-def test_images_that_a_queue_tells_of_are_read_at_once(served: Remote, aws: Aws) -> None:
+def test_images_that_a_queue_tells_of_are_read_at_once(served: Remote, aws: Aws, url: str) -> None:
     time.sleep(3)  # the sweep of the start is over
-    drop(served, aws, "st7/night", range(1, 5))
+    drop(served, aws, url, "st7/night", range(1, 5))
     begun = time.monotonic()
     summary = served.closed("st7/night")
     print(f"\n{time.monotonic() - begun:.1f} s from the last event to the receipt")
     assert summary["last_final"]["N"] == 1
     assert len(served.lines("st7/night")) == 4
-    url = aws.sqs.get_queue_url(QueueName="traps")["QueueUrl"]
     until(lambda: aws.left(url) == 0)
 
 
-def test_what_came_while_the_engine_was_down_waits_in_the_queue(served: Remote, aws: Aws) -> None:
+def test_what_came_while_the_engine_was_down_waits_in_the_queue(served: Remote, aws: Aws, url: str) -> None:
     served.kill()
-    drop(served, aws, "st7/later", range(1, 4))
+    drop(served, aws, url, "st7/later", range(1, 4))
     keys = served.told["access_key"], served.told["secret_key"]
     served.start()
     served.told |= dict(zip(("access_key", "secret_key"), keys, strict=True))
@@ -88,8 +91,7 @@ def test_an_engine_with_a_queue_stops_soon(served: Remote) -> None:
     assert time.monotonic() - begun < 6
 
 
-def test_poison_is_found_in_the_quarantine(served: Remote, aws: Aws) -> None:
-    url = aws.sqs.get_queue_url(QueueName="traps")["QueueUrl"]
+def test_poison_is_found_in_the_quarantine(served: Remote, aws: Aws, url: str) -> None:
     aws.send(url, ['{"no": "event"}'])
     (key,) = until(lambda: served.keys("quarantine/"))
     kept = served.json(key)
@@ -97,10 +99,10 @@ def test_poison_is_found_in_the_quarantine(served: Remote, aws: Aws) -> None:
     until(lambda: aws.left(url) == 0)
 
 
-def test_a_queue_that_is_not_there_is_one_line(aws: Aws, served: Remote) -> None:
+def test_a_queue_that_is_not_there_is_one_line(served: Remote, url: str) -> None:
     served.stop()
     path = served.project / "pipeline.yaml"
-    path.write_text(path.read_text().replace("queue: traps", "queue: nowhere"))
+    path.write_text(path.read_text().replace(f"queue: {url.rpartition('/')[2]}", "queue: nowhere"))
     said = served.trapline("up", "--port", "0", rc=2)
     assert "The queue nowhere cannot be read. There is no such queue" in said
     assert "Mend `queue:` or `region:`." in said
