@@ -41,6 +41,10 @@ class EventUnknown(TraplineError):
     """A message in JSON that is no event of a known dialect. It is put aside, with the reason."""
 
 
+class EventForged(TraplineError):
+    """A message that is not from whom it says. Nobody keeps it."""
+
+
 class StoreError(TraplineError):
     """The object store refused or failed. Whether trying again can help is the subclass's name."""
 

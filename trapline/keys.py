@@ -18,6 +18,7 @@ from trapline.errors import KeyUnusable
 DONE = "_DONE"
 CANCEL = "_CANCEL"
 UNSORTED = "unsorted"
+CANARY = "_CANARY/"  # under `incoming/`: what `trapline doctor` puts there to see who tells of it; no job
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".mpo", ".image")
 )
@@ -26,7 +27,18 @@ _RECORD = ".json"
 _RECEIVED = ".received.csv"
 
 Kind = Literal[
-    "image", "done", "cancel", "manifest", "record", "dead_letter", "request", "receipt", "ignored", "own", "foreign"
+    "image",
+    "done",
+    "cancel",
+    "manifest",
+    "record",
+    "dead_letter",
+    "request",
+    "receipt",
+    "ignored",
+    "own",
+    "foreign",
+    "canary",
 ]
 
 
@@ -158,8 +170,20 @@ class Layout:
     def request(self, name: str) -> str:
         return f"{self.root}{self.control}requests/{name}{_RECORD}"
 
+    def canary(self, nonce: str, name: str) -> str:
+        """An object by which somebody tries whether events come."""
+        return self.image(f"{CANARY}{nonce}/{name}")
+
+    def canary_heard(self, nonce: str) -> str:
+        """What the engine says of it: which trigger told of it, and when."""
+        return f"{self.root}{self.control}canaries/{nonce}{_RECORD}"
+
     def quarantined(self, key: str) -> str:
         return f"{self.root}{self.quarantine}keys/{short_hash(key, 32)}{_RECORD}"
+
+    def quarantined_event(self, name: str) -> str:
+        """A message that was no event anybody knows."""
+        return f"{self.root}{self.quarantine}events/{name}{_RECORD}"
 
     # -- models
 
@@ -195,6 +219,8 @@ class Layout:
         return self._written(path)
 
     def _incoming(self, rel: str) -> Meaning:
+        if rel.startswith(CANARY):
+            return Meaning("canary", rel=rel)
         folder, _, name = rel.rpartition("/")
         job = self.job_of(rel)
         if name in (DONE, CANCEL) and any(

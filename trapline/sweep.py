@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trapline.errors import KeyUnusable
-from trapline.keys import Layout
+from trapline.keys import CANARY, Layout
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import DoneMark
 from trapline.store.base import Entry, KeyLimits
@@ -45,7 +45,10 @@ class Overview:
     def incoming(self, entries: Iterable[Entry], layout: Layout) -> None:
         """Take in a page of the listing of `incoming/`."""
         for entry in entries:
-            job = layout.job_of(layout.rel_of_image(entry.key))
+            rel = layout.rel_of_image(entry.key)
+            if rel.startswith(CANARY):
+                continue
+            job = layout.job_of(rel)
             note_incoming(self.arrived.setdefault(job, Digest()), entry, layout)
 
     def failed(self, entries: Iterable[Entry], layout: Layout) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ceph.cluster import Ceph, ceph, missing
 from tests.integration.calm import contents, crops, drop, told
 from tests.integration.engine import Engine, engine, project
 
@@ -38,3 +40,14 @@ def calm(traps: Path, images: dict[str, bytes]) -> dict[str, bytes]:
         told(served)
         assert served.stop() == 0
         return contents(served.root)
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
+    """A Ceph gateway for the whole session; skips on a machine without Debian's packages, fails where CI lacks them."""
+    if lacking := missing():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI installs {lacking}: see .ci/run")
+        pytest.skip(f"needs Debian's packages: apt-get install --no-install-recommends {lacking}")
+    with ceph(tmp_path_factory.mktemp("ceph")) as made:
+        yield made

@@ -156,7 +156,7 @@ def test_a_trigger_that_is_missing_is_named(project: Project) -> None:
     project.change("pipeline.yaml", "[folder]", "[foldr]")
     said = project.refused()
     assert "triggers: there is no trigger 'foldr' (no triggers/foldr.py)" in said
-    assert "Found: folder." in said
+    assert "Found: folder, " in said
 
 
 # -- models

@@ -29,7 +29,9 @@ GOLDEN: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {
     "ceph-multipart-complete": [("created", "ev-false", ("in/multi.bin",))],
     "ceph-put-by-mc-key-with-space": [("created", "mcbucket", ("in/a b.txt",))],
     "ceph-put-unicode-key": [("created", "ev-false", ("in/unié-日本.txt",))],
+    "ceph-put-plus-and-percent": [("created", "cebucket", ("in/möth a+b%20.jpg",))],
     "ceph-put": [("created", "ev-false", ("in/plain.txt",))],
+    "written-ceph-18": [("created", "traps", (f"{NIGHT}a+b.jpg",))],
     "written-aws-put": [("created", "traps", (PAREN,))],
     "written-aws-batch": [
         ("created", "traps", (f"{NIGHT}a.jpg",)),
@@ -50,9 +52,18 @@ GOLDEN: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {
     "written-rustfs": [("created", "traps", (MOTH, quote_plus(MOTH)))],
     "written-rustfs-snake": [("created", "traps", (MOTH, quote_plus(MOTH)))],
     "written-rustfs-wrapped": [("removed", "traps", (f"{NIGHT}a.jpg", quote_plus(f"{NIGHT}a.jpg")))],
+    "written-versitygw-delete-objects": [("removed", "traps", (f"{NIGHT}a b.jpg",))],
+    "written-versitygw-list": [("created", "traps", (f"{NIGHT}a+b.jpg", f"{NIGHT}a b.jpg"))],
     "written-versitygw": [("created", "traps", (f"{NIGHT}a+b.jpg", f"{NIGHT}a b.jpg"))],
     "written-seaweedfs": [("created", "traps", (f"{NIGHT}a+b%20c.jpg",))],
-    "written-seaweedfs-rename": [("removed", "traps", (f"{NIGHT}a.jpg",))],
+    "written-seaweedfs-rename": [
+        ("removed", "traps", (f"{NIGHT}a.jpg",)),
+        ("created", "traps", (f"{NIGHT}b.jpg",)),
+    ],
+    "written-seaweedfs-moved": [
+        ("removed", "traps", ("uploads/a.part",)),
+        ("created", "traps", (f"{NIGHT}a b.jpg",)),
+    ],
     "written-seaweedfs-elsewhere": [],
     "written-cloudevent-structured": [("created", "traps", (PAREN,))],
     "written-cloudevent-without-data": [("removed", "traps", (f"{NIGHT}a+b.jpg",))],
@@ -311,7 +322,8 @@ def _base64(text: str) -> bytes:
 def derivable(value: Any) -> set[str]:
     """Every key that a message may be about: a text as it is or decoded, whole or after the bucket's name."""
     found: set[str] = set()
-    for text in texts(value):
+    plain = set(texts(value))
+    for text in plain | {f"{folder}/{name}" for folder in plain if folder.startswith("/buckets/") for name in plain}:
         tails = {text, text.partition("/")[2], text.removeprefix("/buckets/").partition("/")[2]}
         found |= tails | {unquote_plus(tail) for tail in tails} | {unquote(tail) for tail in tails}
     return found

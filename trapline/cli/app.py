@@ -13,6 +13,7 @@ import typer
 
 from trapline import __version__
 from trapline.cli.author_commands import new, try_
+from trapline.cli.bucket_commands import bucket_events, doctor
 from trapline.cli.interrupt import saying
 from trapline.cli.models_commands import models
 from trapline.cli.options import Bucket, Data, Endpoint, Json, Project
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(models)
+app.add_typer(bucket_events)
 app.add_typer(new)
 
 DemoData = Annotated[
@@ -304,6 +306,7 @@ def explain(
 
 
 app.command("try")(try_)
+app.command()(doctor)
 
 
 @app.command()

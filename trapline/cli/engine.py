@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import IO, Any, TypeVar
 
+from trapline.cli.aside import Aside
 from trapline.cli.place import Place, polled, shared
 from trapline.cli.seeding import foreign, lacking, seed_models
 from trapline.cli.unfit import unfit
@@ -38,6 +39,8 @@ from trapline.runtime.jobs import WEBHOOK_SECRET
 from trapline.store.base import Store
 from trapline.store.open import open_store, settings_from
 
+_EXTRAS = {"boto3": "sqs", "minio": "minio"}  # packages that a trigger may lack, and what brings them
+
 log = logging.getLogger("trapline.engine")
 
 T = TypeVar("T")
@@ -54,6 +57,8 @@ class Engine:
         self._store: Store | None = None
         self._threads: ThreadedStore | None = None
         self._triggers: list[Trigger] = []
+        self._addresses: dict[str, str] = {}  # of triggers that listen
+        self._aside: Aside | None = None
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self.dispatcher: Dispatcher | None = None
@@ -86,6 +91,9 @@ class Engine:
         if looking is not None:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
+        aside, self._aside = self._aside, None
+        if aside is not None:
+            await asyncio.to_thread(aside.close)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -114,6 +122,8 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What a client has to know, as `up --json` prints it."""
         told: dict[str, Any] = {"bucket": self.place.bucket, "data": str(self.place.data), "pid": os.getpid()}
+        if self._addresses:
+            told["triggers"] = self._addresses
         if self._rclone is None:
             return {"endpoint": self.place.endpoint, "access_key": None, "secret_key": None, **told}
         endpoint = self._rclone.endpoint
@@ -232,12 +242,25 @@ class Engine:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(dispatcher.notice, event)
 
+        def look_over() -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(dispatcher.look_over)
+
+        aside = self._aside = Aside(store, layout, lambda key: notice(ObjectEvent(key, "created", "engine")))
         context = TriggerContext(
             bucket=self.place.bucket,
             folder=self.place.folder if self.place.endpoint is None else None,
             prefixes=prefixes,
             notice=notice,
             closed=getattr(store, "closed", lambda key: None),
+            sweep=look_over,
+            quarantine=aside.quarantine,
+            put=aside.put,
+            endpoint=self.place.endpoint,
+            embedded=self.place.endpoint is None,
+            manifests=layout.prefix("jobs"),
+            project=self.place.pipeline.folder,
+            check_job=layout.check_job,
         )
         for named in self.place.pipeline.spec.triggers:
             self._start_trigger(named, context)
@@ -249,6 +272,8 @@ class Engine:
         trigger = _open_trigger(self.place.pipeline.folder, name, context, options or {})
         trigger.start()
         self._triggers.append(trigger)
+        if hasattr(trigger, "describe"):
+            self._addresses[name] = trigger.describe()
 
 
 async def _whole(work: Callable[[], T]) -> T:
@@ -283,7 +308,9 @@ def _trigger_module(project: Path, name: str) -> Any:
         return importlib.import_module(f"triggers.{name}")
     except ModuleNotFoundError as error:
         if error.name not in ("triggers", f"triggers.{name}"):
-            raise ConfigError(f"The trigger {name!r} needs the package {error.name!r}.", remedy="Install it.") from None
+            extra = _EXTRAS.get(error.name or "")
+            remedy = f"Install it: pip install 'trapline[{extra}]'." if extra else "Install it."
+            raise ConfigError(f"The trigger {name!r} needs the package {error.name!r}.", remedy=remedy) from None
         have = sorted(p.stem for p in (project / "triggers").glob("[!_]*.py"))
         raise ConfigError(
             f"pipeline.yaml: triggers: there is no trigger {name!r} (no triggers/{name}.py).",

@@ -11,7 +11,7 @@ from typing import TypeVar
 from trapline.cli.place import Place
 from trapline.cli.words import safe
 from trapline.errors import KeyUnusable, NotFound, TraplineError
-from trapline.keys import Layout
+from trapline.keys import CANARY, Layout
 from trapline.records import FINAL_STATES, JobControl, Manifest, Record, Status, Summary, load, read_manifest
 from trapline.store.base import Entry, Store
 
@@ -147,6 +147,8 @@ def _folders(store: Store, layout: Layout, prefix: str, depth: int) -> Iterator[
     level = store.level(prefix)
     yield from {layout.job_of(layout.rel_of_image(entry.key)) for entry in level.entries}
     for folder in level.folders:
+        if layout.rel_of_image(folder) == CANARY:
+            continue
         if depth > 1:
             yield from _folders(store, layout, folder, depth - 1)
         else:

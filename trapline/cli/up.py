@@ -64,6 +64,8 @@ def tell(told: dict[str, Any], place: Place, as_json: bool) -> None:
     if place.endpoint is None:
         folder = escape(str(place.folder / place.layout.prefix("incoming")))
         console.print(f"  folder      {folder}  (a file manager's copy works too)")
+    for name, address in told.get("triggers", {}).items():
+        console.print(f"  {name:11} {escape(address)}  (for the store's events)")
     console.print("\nTry it:")
     console.print(f"  {escape(mc_line(told, place))}")
     console.print("Then `trapline status --watch` in another terminal. Ctrl-C stops the engine; nothing is lost.")

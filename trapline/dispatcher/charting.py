@@ -9,6 +9,7 @@ from trapline import sweep
 from trapline.dispatcher import control_record, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import KeyUnusable, StoreError
+from trapline.keys import CANARY
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
@@ -93,6 +94,8 @@ async def _folders(world: World, prefix: str, depth: int) -> list[str]:
     base = len(world.layout.prefix("incoming"))
     jobs = [world.layout.job_of(entry.key[base:]) for entry in level.entries]
     for folder in level.folders:
+        if folder[base:] == CANARY:
+            continue
         if depth > 1:
             jobs += await _folders(world, folder, depth - 1)
         else:

@@ -27,6 +27,7 @@ log = logging.getLogger("trapline.dispatcher")
 FORGET_AFTER = 1.0  # seconds a finished job stays in memory
 REQUESTS_EVERY = 5.0  # seconds
 LONGEST_PAUSE = 30.0  # seconds between tries against a store that does not answer
+INBOX = 200_000  # events held that are not looked up yet
 STEPPING_BACK = 15.0  # seconds: more than an engine that is overtaken takes to see it, and to end what it began
 LONGEST_OF = {"gather": 120.0, "tidy": 120.0}  # … of what leaves files behind at every try
 
@@ -53,7 +54,15 @@ class Dispatcher:
 
     def notice(self, event: ObjectEvent) -> None:
         """A trigger saw something. Call it on the loop's thread."""
+        if len(self._inbox) >= INBOX and event.key not in self._inbox:
+            self.look_over()  # a sweep finds what is left out
+            return
         self._inbox[event.key] = event
+        self._wake.set()
+
+    def look_over(self) -> None:
+        """Events may have been lost: look the whole bucket over now. Call it on the loop's thread."""
+        self.world.wanted["full"] = True
         self._wake.set()
 
     async def run(self) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import re
 
 from trapline import sweep
 from trapline.dispatcher import charting, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import KeyUnusable, StoreError
 from trapline.events import ObjectEvent
-from trapline.keys import Meaning
+from trapline.keys import CANARY, Meaning
 from trapline.records import Received
 from trapline.store.base import Entry
 
 log = logging.getLogger("trapline.dispatcher")
+
+_NONCE = re.compile(r"[0-9a-f]{8,32}")
+_CANARIES, _HEARD = 20, 20  # how many are remembered, and how many words of each
 
 
 async def take_in(world: World, events: list[ObjectEvent]) -> None:
@@ -28,7 +33,9 @@ async def take_in(world: World, events: list[ObjectEvent]) -> None:
         if n % 1000 == 999:
             await asyncio.sleep(0)
     for event, meaning in meant:
-        if meaning.kind != "image":
+        if meaning.kind == "canary" and event.kind == "created":
+            await _canary(world, event, meaning.rel)
+        elif meaning.kind != "image":
             _other(world, event, meaning)
 
 
@@ -79,6 +86,21 @@ def _other(world: World, event: ObjectEvent, meaning: Meaning) -> None:
         world.wanted["requests"] = True
     elif meaning.kind == "dead_letter" and event.kind == "removed":
         _exhumed(world, meaning)
+
+
+async def _canary(world: World, event: ObjectEvent, rel: str) -> None:
+    """Somebody tries whether events come: say who told of it, and under which key."""
+    nonce = rel.removeprefix(CANARY).partition("/")[0]
+    if not _NONCE.fullmatch(nonce):
+        return
+    there = (await refusals.heads(world, [event.key]))[0] is not None
+    heard = world.canaries.setdefault(nonce, [])
+    heard.append({"trigger": event.trigger, "key": event.key, "there": there, "at": world.clock.wall().isoformat()})
+    del heard[:-_HEARD]
+    body = {"type": "trapline.canary", "schema": 1, "heard": heard}
+    await refusals.put(world, world.layout.canary_heard(nonce), json.dumps(body, ensure_ascii=False).encode())
+    while len(world.canaries) > _CANARIES:
+        world.canaries.pop(next(iter(world.canaries)))
 
 
 def _look_again(world: World, job: str) -> None:

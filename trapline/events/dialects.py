@@ -26,6 +26,7 @@ KINDS: dict[str, Kind] = {
     "ObjectCreated:CompleteMultipartUpload": "created",
     "ObjectSynced:Create": "created",
     "ObjectRemoved:Delete": "removed",
+    "ObjectRemoved:DeleteObjects": "removed",  # versitygw, of one object of several
     "ObjectRemoved:DeleteMarkerCreated": "removed",
     "ObjectRemoved:DeletionMarkerCreated": "removed",
     "ObjectRemoved:DeleteAllVersions": "removed",
@@ -209,13 +210,27 @@ def _event_bridge(value: dict[str, Any], depth: int) -> Told:
 
 
 def _seaweedfs(value: dict[str, Any], depth: int) -> Told:
-    """A path of the filer. A renamed file is gone from the path that it names."""
-    kind = _SEAWEEDFS.get(value["event_type"])
-    parts = value["key"].split("/", 3)
-    if kind is None or parts[:2] != ["", "buckets"]:
+    """A path of the filer. A renamed file is gone from the path that it names, and new where the message says."""
+    name = value["event_type"]
+    if name not in _SEAWEEDFS:
         return Told()
-    bucket, key = (*parts[2:], "", "")[:2]
-    return _event([keys_of(key, RAW)], kind, bucket, value["event_type"])
+    told = _at_path(value["key"], _SEAWEEDFS[name], name)
+    moved = _at_path(_moved_to(value), "created", name) if name == "rename" else Told()
+    return Told((*told.events, *moved.events))
+
+
+def _at_path(path: str, kind: Kind, name: str) -> Told:
+    """The event at `/buckets/<bucket>/<key>`; none at any other path."""
+    parts = path.split("/", 3)
+    if len(parts) < 4 or parts[:2] != ["", "buckets"] or not parts[3]:
+        return Told()
+    return _event([keys_of(parts[3], RAW)], kind, parts[2], name)
+
+
+def _moved_to(value: dict[str, Any]) -> str:
+    said = _mapping(value.get("message") or value.get("message_data"))  # its name differs by release
+    folder, name = _text(said.get("new_parent_path")), _text(_mapping(said.get("new_entry")).get("name"))
+    return f"{folder}/{name}" if name else ""
 
 
 # -- CloudEvents

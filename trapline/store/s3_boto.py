@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from boto3.session import Session
@@ -22,7 +23,7 @@ class Lister:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._client = _client(settings)
+        self._client = client("s3", settings)
 
     def page(self, prefix: str, options: dict[str, Any]) -> Any:
         try:
@@ -42,7 +43,8 @@ def provider(settings: S3Settings) -> Boto3CredentialProvider:
         ) from error
 
 
-def _client(settings: S3Settings) -> Any:
+def client(service: str, settings: S3Settings) -> Any:
+    """A client of boto3, for `s3` or another service at the same address."""
     config = Config(
         connect_timeout=CONNECT,
         read_timeout=READ,
@@ -50,7 +52,24 @@ def _client(settings: S3Settings) -> Any:
         s3={"addressing_style": "path" if settings.path_style else "virtual"},
     )
     verify = str(settings.ca_bundle) if settings.ca_bundle else None
-    return _session(settings).client("s3", endpoint_url=settings.endpoint, config=config, verify=verify)
+    session: Any = _session(settings)
+    return session.client(service, endpoint_url=_address(service, settings), config=config, verify=verify)
+
+
+def credentials(settings: S3Settings) -> Any:
+    """The keys to sign a request with that boto3 has no call for."""
+    return _session(settings).get_credentials()
+
+
+def is_aws(settings: S3Settings) -> bool:
+    """Whether the endpoint is AWS' own."""
+    host = urlsplit(settings.endpoint or "https://s3.amazonaws.com").hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
+
+def _address(service: str, settings: S3Settings) -> str | None:
+    """AWS has an address for each service; other stores answer for all at one."""
+    return None if service != "s3" and is_aws(settings) else settings.endpoint
 
 
 def _session(settings: S3Settings) -> Session:

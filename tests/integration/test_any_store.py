@@ -1,0 +1,125 @@
+"""One and the same test over every store there is, and every way in which it can tell of an upload."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from boto3.s3.transfer import TransferConfig
+
+from tests.ceph.cluster import ACCESS, SECRET, Ceph
+from tests.integration.engine import Engine, count_of, engine, environment, insects, night, project
+from trapline.embedded.rclone import Rclone
+
+pytestmark = pytest.mark.slow
+
+JOB = "st 7+ü/2026-11-20"
+NAMES = {
+    "DCIM/IMG_0002.JPG": 2,
+    "DCIM/with space.JPG": 3,
+    "DCIM/a+b.JPG": 4,
+    "DCIM/a%20b+%2B.JPG": 5,
+    "夜の蛾 é&=#?.jpg": 6,
+}
+PARTS = "DCIM/in parts + ü.JPG"
+WEBHOOK = Path(__file__).resolve().parents[2] / "triggers" / "webhook.py"
+Opened = Callable[[Path, Path], AbstractContextManager[Engine]]
+
+
+@contextmanager
+def folder(traps: Path, room: Path) -> Iterator[Engine]:
+    """The embedded store: a folder that tells of itself, and its endpoint."""
+    with engine(traps, room / "data") as made:
+        yield made
+
+
+@contextmanager
+def rclone(traps: Path, room: Path) -> Iterator[Engine]:
+    """An outside store that tells nobody of anything."""
+    store = Rclone(room / "outside", port=0)
+    store.bucket("traps").root.mkdir(parents=True, exist_ok=True)
+    store.start()
+    keys = store.endpoint.credentials
+    try:
+        with swept(traps, room, store.endpoint.url, keys.access_key, keys.secret_key) as made:
+            yield made
+    finally:
+        store.stop()
+
+
+@contextmanager
+def swept(traps: Path, room: Path, endpoint: str, access: str, secret: str, **env: str) -> Iterator[Engine]:
+    """An engine that only looks: every second."""
+    settings = {"triggers": [], "sweeps": {"open": "PT1S", "names": "PT1S"}}
+    with outside(traps, room, settings, endpoint, access, secret, **env) as served:
+        yield served
+
+
+@contextmanager
+def posted(traps: Path, room: Path, endpoint: str, access: str, secret: str, **env: str) -> Iterator[Engine]:
+    """An engine that is told by the store, and as good as never looks."""
+    settings = {"triggers": [{"webhook": {"port": 0}}], "sweeps": {"open": "PT1H", "names": "PT1H"}}
+    with outside(traps, room, settings, endpoint, access, secret, **env) as served:
+        served.trapline("bucket-events", "setup", "--url", served.told["triggers"]["webhook"])
+        yield served
+        served.trapline("bucket-events", "remove")
+
+
+@contextmanager
+def outside(
+    traps: Path, room: Path, settings: Mapping[str, object], endpoint: str, access: str, secret: str, **env: str
+) -> Iterator[Engine]:
+    path = traps / "pipeline.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **settings}, sort_keys=False))
+    keys = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
+    served = Engine(traps, room / "data", environment(**keys, **env))
+    try:
+        served.start()
+        served.told |= {"access_key": access, "secret_key": secret}
+        yield served
+    finally:
+        served.end()
+
+
+WAYS = ["folder", "rclone by sweep", "ceph by sweep", "ceph by webhook"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> tuple[Opened, str]:
+    """How to open an engine on the store, and which trigger its images are seen by."""
+    store, _, trigger = request.param.partition(" by ")
+    if store == "folder":
+        return folder, "folder"
+    if store == "rclone":
+        return rclone, trigger
+    if trigger == "webhook" and not WEBHOOK.is_file():
+        pytest.skip("there is no triggers/webhook.py")
+    gateway: Ceph = request.getfixturevalue("gateway")
+    gateway.s3.create_bucket(Bucket=f"by-{trigger}")
+    opened = swept if trigger == "sweep" else posted
+    return lambda traps, room: opened(
+        traps, room, gateway.endpoint, ACCESS, SECRET, TRAPLINE_BUCKET=f"by-{trigger}"
+    ), trigger
+
+
+def test_what_is_uploaded_comes_out_as_results(way: tuple[Opened, str], tmp_path: Path) -> None:
+    opened, trigger = way
+    parts = tmp_path / "parts.jpg"
+    parts.write_bytes(night(7) + bytes(11 * 2**20))  # what follows an image's end is not looked at
+    with opened(project(tmp_path / "traps"), tmp_path) as served:
+        in_parts = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
+        served.s3.upload_file(str(parts), served.bucket, f"incoming/{JOB}/{PARTS}", Config=in_parts)
+        served.upload(JOB, {name: night(number) for name, number in NAMES.items()})
+        served.closed(JOB, seconds=90)
+        lines = served.lines(JOB)
+        assert {name: count_of(line) for name, line in lines.items()} == {
+            name: insects(number) for name, number in {**NAMES, PARTS: 7}.items()
+        }
+        assert lines[PARTS]["source"]["sha256"] == hashlib.sha256(parts.read_bytes()).hexdigest()
+        seen = {served.json(f"detections/{JOB}/{name}.json")["received"]["trigger"] for name in lines}
+        assert seen == {trigger}
+        assert served.status(JOB)["state"] == "SUCCEEDED"

@@ -1,0 +1,45 @@
+"""What triggers that ask for events share: how long to wait after a failure, and what to say of an outage."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+
+log = logging.getLogger("trapline.engine")
+
+
+class Outage:
+    """Whether a source of events answers those who ask it. A line in the log when that, or its reason, changes."""
+
+    def __init__(self, trigger: str, source: str) -> None:
+        self._trigger = trigger
+        self._source = source
+        self._failing: set[str] = set()  # threads whose last request failed
+        self._why = ""
+        self._lost = False
+        self._lock = threading.Lock()
+
+    def failed(self, thread: str, why: str, *, lost: bool = True) -> None:
+        """`lost`: whether events may have been lost meanwhile."""
+        with self._lock:
+            self._failing.add(thread)
+            self._lost = self._lost or lost
+            if why != self._why:
+                self._why = why
+                log.warning("event=%s.failing source=%s why=%s", self._trigger, self._source, why)
+
+    def answered(self, thread: str) -> bool:
+        """Whether this ended an outage in which events may have been lost."""
+        with self._lock:
+            self._failing.discard(thread)
+            if self._failing or not self._why:
+                return False
+            lost, self._lost, self._why = self._lost, False, ""
+        log.info("event=%s.working source=%s", self._trigger, self._source)
+        return lost
+
+
+def pause(tries: int, first: float, longest: float) -> float:
+    """Seconds until the next try, longer each time, and never the same for two."""
+    return float(min(longest, first * 2 ** min(tries, 20))) * random.uniform(0.5, 1.0)

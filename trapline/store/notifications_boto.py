@@ -1,0 +1,205 @@
+"""What boto3 does about notifications: a bucket's configuration, and the topics that its rules name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import URLLib3Session
+from botocore.parsers import ResponseParserError
+
+from trapline.errors import ConfigError, StoreDenied
+from trapline.store.notifications import Configuration, Kind, NotConfigurable, Overlapping
+from trapline.store.s3 import CONNECT, READ, S3Settings
+from trapline.store.s3_boto import client, credentials, is_aws
+from trapline.store.s3_errors import meaning
+
+_CEPH = re.compile(r"tx[0-9a-f]{21}-[0-9a-f]+-")  # how every request id of a RADOS gateway begins
+_UNSUPPORTED = frozenset(
+    ("NotImplemented", "XNotImplemented", "MethodNotAllowed", "NotSupported", "UnsupportedOperation", "405", "501")
+)
+_NO_SUCH_CALL = frozenset(("BucketAlreadyExists", "BucketAlreadyOwnedByYou"))  # it took `PUT ?notification` for `PUT`
+_NO_TARGET = ("destination", "arn", "topic", "queue")
+_MISSING_TOPIC = frozenset(("NotFound", "NoSuchKey", "NoSuchEntity", "404"))
+
+
+class BucketNotifications:
+    """The notification rules of one bucket. Errors as of a store, and `NotConfigurable` where it has no such API."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+        self._s3 = client("s3", settings)
+        self._answer = b""
+        self._s3.meta.events.register("before-parse.s3.GetBucketNotificationConfiguration", self._keep)
+        self.kind: Kind = "aws" if is_aws(settings) else "other"  # `read` knows Ceph by its answers
+
+    def read(self) -> Configuration:
+        """The whole configuration, as S3 words it."""
+        with self._refusals():
+            found = self._s3.get_bucket_notification_configuration(Bucket=self._settings.bucket)
+        about = found.pop("ResponseMetadata", {})
+        if b"<ListBucketResult" in self._answer[:500]:  # the store ignored `?notification`
+            raise self._not_configurable()
+        if self.kind == "other" and _CEPH.match(str(about.get("RequestId", ""))):
+            self.kind = "ceph"
+        return dict(found)
+
+    def write(self, configuration: Configuration) -> None:
+        """Put a configuration. Ceph adds it to what is there, every other store puts it in its place."""
+        with self._refusals():
+            self._s3.put_bucket_notification_configuration(
+                Bucket=self._settings.bucket, NotificationConfiguration=configuration
+            )
+
+    def delete(self, ids: Iterable[str]) -> None:
+        """Remove single rules: an extension of Ceph, which takes no empty configuration."""
+        for name in ids:
+            self._delete(name)
+
+    # -- topics
+
+    def make_topic(self, name: str, url: str, *, verify: bool, cloudevents: bool) -> str:
+        """Make the topic that tells an address, or bring it up to date; returns its ARN."""
+        if self.kind == "aws":
+            return self._subscribed_topic(name, url)
+        told = {
+            "push-endpoint": url,
+            "persistent": "true",
+            "verify-ssl": str(verify).lower(),
+            "cloudevents": str(cloudevents).lower(),
+        }
+        with self._refusals():
+            arn = self._sns.create_topic(Name=name, Attributes=told).get("TopicArn")
+        if not arn:
+            raise self._not_configurable("topics")
+        return str(arn)
+
+    def find_topic(self, name: str) -> str:
+        """The ARN of a topic by its name; empty where there is none."""
+        with self._refusals():
+            pages = self._sns.get_paginator("list_topics").paginate()
+            arns = (topic["TopicArn"] for page in pages for topic in page.get("Topics") or ())
+            return next((arn for arn in arns if arn.rpartition(":")[2] == name), "")
+
+    def address_of(self, topic: str) -> str:
+        """Where a topic of Ceph tells, without its password; empty where that is not known."""
+        try:
+            found = self._sns.get_topic_attributes(TopicArn=topic)["Attributes"]
+            return without_password(json.loads(found.get("EndPoint", "{}")).get("EndpointAddress", ""))
+        except (BotoCoreError, ClientError, ValueError):
+            return ""
+
+    def delete_topic(self, topic: str) -> None:
+        with self._refusals():
+            self._sns.delete_topic(TopicArn=topic)
+
+    @property
+    def _sns(self) -> Any:
+        return client("sns", self._settings)
+
+    def _subscribed_topic(self, name: str, url: str) -> str:
+        with self._refusals():
+            arn = str(self._sns.create_topic(Name=name)["TopicArn"])
+            policy = json.dumps(_may_publish(arn, self._settings.bucket))
+            self._sns.set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=policy)
+            self._sns.subscribe(TopicArn=arn, Protocol=urlsplit(url).scheme, Endpoint=url)
+        return arn
+
+    # -- the rest
+
+    def _keep(self, response_dict: dict[str, Any], **_: object) -> None:
+        self._answer = response_dict["body"]
+
+    def _delete(self, name: str) -> None:
+        request = AWSRequest("DELETE", f"{self._bucket_url()}?notification={quote(name, safe='')}")
+        S3SigV4Auth(credentials(self._settings), "s3", self._settings.region).add_auth(request)
+        verify = str(self._settings.ca_bundle) if self._settings.ca_bundle else True
+        with self._refusals():
+            session: Any = URLLib3Session
+            answer = session(verify=verify, timeout=(CONNECT, READ)).send(request.prepare())
+            if answer.status_code >= 300 and answer.status_code != 404:
+                raise ClientError({"Error": {"Code": str(answer.status_code)}}, "DeleteBucketNotification")
+
+    def _bucket_url(self) -> str:
+        return f"{(self._settings.endpoint or '').rstrip('/')}/{self._settings.bucket}"
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            raise self._meaning(error) from error
+        except (ResponseParserError, KeyError) as error:  # a page for people, or the answer to another call
+            raise self._not_configurable() from error
+        except BotoCoreError as error:
+            raise meaning(error, "", self._settings) from error
+
+    def _meaning(self, error: ClientError) -> Exception:
+        told = error.response.get("Error", {})  # absent where a store answers SNS in the words of S3
+        code, said = str(told.get("Code", "")), str(told.get("Message", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if code in _UNSUPPORTED or status in (405, 501):
+            return self._not_configurable()
+        if error.operation_name == "PutBucketNotificationConfiguration" and code in _NO_SUCH_CALL:
+            return self._not_configurable()
+        if error.operation_name == "CreateTopic" and self.kind == "other":
+            return self._not_configurable("topics")
+        if code in ("AccessDenied", "AuthorizationError"):
+            return _denied(error.operation_name, self._settings)
+        if error.operation_name == "PutBucketNotificationConfiguration" and code != "NoSuchBucket":
+            return _not_taken(code, said, self._settings)
+        return meaning(error, "", self._settings)
+
+    def _not_configurable(self, what: str = "notifications") -> NotConfigurable:
+        return NotConfigurable(f"The {self._settings.place} has no API for {what}.")
+
+
+def without_password(url: str) -> str:
+    """An address as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username}:…@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _may_publish(topic: str, bucket: str) -> dict[str, Any]:
+    """The policy of a topic to which S3 tells what happens in one bucket."""
+    partition = topic.split(":")[1]
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "s3.amazonaws.com"},
+                "Action": "SNS:Publish",
+                "Resource": topic,
+                "Condition": {"ArnLike": {"aws:SourceArn": f"arn:{partition}:s3:::{bucket}"}},
+            }
+        ],
+    }
+
+
+def _denied(operation: str, settings: S3Settings) -> StoreDenied:
+    return StoreDenied(
+        f"These credentials may not do {operation} on {settings.place}.",
+        remedy="They need s3:GetBucketNotification and s3:PutBucketNotification; with --url also sns:CreateTopic, "
+        "sns:SetTopicAttributes, sns:Subscribe, sns:ListTopics and sns:DeleteTopic.",
+    )
+
+
+def _not_taken(code: str, said: str, settings: S3Settings) -> ConfigError:
+    message = f"The {settings.place} did not take the rules: {code}{f' ({said})' if said else ''}."
+    if "overlap" in (code + said).lower():
+        return Overlapping(message, remedy="It takes one rule for an event and a prefix.")
+    if code in _MISSING_TOPIC or any(word in said.lower() for word in _NO_TARGET):
+        return ConfigError(
+            message, remedy="Check the ARN: that it exists, in the bucket's region, and that S3 may send to it."
+        )
+    return ConfigError(message, remedy="Look at what is configured: `trapline bucket-events show`.")
