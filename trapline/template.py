@@ -22,7 +22,7 @@ _PARTS = {
     "local_dev/samples/expected.json": "samples/expected.json",
     "local_dev/project": ".",
 }
-_FUNCTION = "local_dev/new_function"  # a folder for each kind of function
+_FUNCTION = "local_dev/new_function"  # a folder for each kind of function, and what all have
 NAME, CLASS = "new_function", "NewFunction"  # what stands in their files where a function's own names will
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -87,7 +87,8 @@ def make_function(folder: Path, kind: str, name: str, class_name: str) -> list[P
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder.parent) as scratch:
             staged = Path(scratch) / name
-            made = [_written(path, staged, name, class_name) for path in _files(source)]
+            files = (*_files(source), source.parent / "Containerfile")  # one for every kind
+            made = [_written(path, staged, name, class_name) for path in files]
             staged.replace(folder)
     except OSError as error:
         raise SurroundingsError(

@@ -49,7 +49,7 @@ def new_function(project: Path, name: str, kind: str, *, as_json: bool) -> None:
     words.say(out, f"Made functions/{name}: {', '.join(str(path) for path in made)}")
     words.say(out, "It works as it is. Try it, and run its test:")
     words.say(out, f"  trapline try {name} {_example(pipeline.folder)}")
-    words.say(out, f"  python -m pytest functions/{name}")
+    words.say(out, f"  python -m pytest functions/{name}   # after: python -m pip install pytest")
     instead = f", in place of the stage {stage}" if stage in pipeline.stages else ""
     words.say(out, f"To have it in the pipeline, put this under `stages:` in pipeline.yaml{instead}:")
     words.say(out, f"  {stage}:")
