@@ -1,0 +1,73 @@
+"""The frozen records: everything that is written into the bucket as JSON, and the ticket a worker is handed.
+
+Field names are what users read with `mc cat … | jq`. No behaviour beyond reading and writing.
+"""
+
+from trapline.records.base import SCHEMA, Frozen, Record, SchemaNewer, load
+from trapline.records.control import Inflight, InflightTask, JobControl, Request, Seen
+from trapline.records.dead_letter import DeadLetter
+from trapline.records.image import FileRef, ImageRecord, ModelRef, ProducedBy, Received, Source, StageNote, Usage
+from trapline.records.manifest import (
+    MANIFEST_BYTES,
+    MANIFEST_DEPTH,
+    Callback,
+    Listed,
+    Manifest,
+    PipelineConfig,
+    StageChoice,
+    read_manifest,
+)
+from trapline.records.outcome import ItemOutcome, Outcome
+from trapline.records.pin import Pin
+from trapline.records.roll import RollEntry
+from trapline.records.states import FINAL_STATES, JobState, MemberState, StageState
+from trapline.records.status import StageCount, Status
+from trapline.records.summary import LastFinal, Receipt, Summary
+from trapline.records.ticket import GatherOrder, Item, NotifyOrder, Ticket
+
+__all__ = [
+    "FINAL_STATES",
+    "MANIFEST_BYTES",
+    "MANIFEST_DEPTH",
+    "SCHEMA",
+    "Callback",
+    "DeadLetter",
+    "FileRef",
+    "Frozen",
+    "GatherOrder",
+    "ImageRecord",
+    "Inflight",
+    "InflightTask",
+    "Item",
+    "ItemOutcome",
+    "JobControl",
+    "JobState",
+    "LastFinal",
+    "Listed",
+    "Manifest",
+    "MemberState",
+    "ModelRef",
+    "NotifyOrder",
+    "Outcome",
+    "Pin",
+    "PipelineConfig",
+    "ProducedBy",
+    "Receipt",
+    "Received",
+    "Record",
+    "Request",
+    "RollEntry",
+    "SchemaNewer",
+    "Seen",
+    "Source",
+    "StageChoice",
+    "StageCount",
+    "StageNote",
+    "StageState",
+    "Status",
+    "Summary",
+    "Ticket",
+    "Usage",
+    "load",
+    "read_manifest",
+]

@@ -1,0 +1,82 @@
+"""A job's manifest, as a client writes it, and how one is read."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from trapline.errors import ManifestError
+from trapline.records.base import Frozen
+from trapline.wellformed import check_values, first_problem
+
+
+class Listed(Frozen):
+    """One entry of a manifest's `sourceImages`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    id: str = Field(min_length=1, max_length=512)
+    url: str = Field(min_length=1, max_length=4096)
+    eventId: str | None = Field(None, max_length=512)
+
+
+class StageChoice(Frozen):
+    """One entry of a manifest's `pipelineConfig.stages`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    stage: str  # a stage's type, such as OBJECT_DETECTION
+    stageImplementation: str | None = None  # a function's name
+    parameters: dict[str, Any] = {}
+
+
+class PipelineConfig(Frozen):
+    """A manifest's wishes about the stages."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    stages: tuple[StageChoice, ...] = ()
+
+
+class Callback(Frozen):
+    """Whom to tell. The token never leaves the manifest and the request it signs."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    callbackUrl: str = Field(max_length=4096)
+    callbackToken: str = Field("", repr=False, max_length=4096)
+
+
+class Manifest(Frozen):
+    """`jobs/<job>.json`: a list of images and what to do with them (the pipeline-controller's field names)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    projectId: str = Field("", max_length=512)
+    jobId: str = Field("", max_length=512)
+    priority: int = Field(0, ge=-1000, le=1000)
+    deadline: timedelta | None = Field(None, gt=timedelta(0), le=timedelta(days=3650))
+    sourceImages: tuple[Listed, ...] = Field(min_length=1)
+    pipelineConfig: PipelineConfig | None = None
+    deployment: dict[str, Any] = {}
+    callback: Callback | None = None
+
+
+MANIFEST_BYTES = 64 * 2**20
+
+MANIFEST_DEPTH = 32  # objects and lists inside each other
+
+
+def read_manifest(data: bytes, where: str) -> Manifest:
+    """Parse a manifest. Raises `ManifestError` with one line that names the place."""
+    if len(data) > MANIFEST_BYTES:
+        raise ManifestError(f"{where} has {len(data)} bytes.", remedy=f"A manifest may have {MANIFEST_BYTES}.")
+    try:
+        raw = json.loads(data)
+        check_values(raw, MANIFEST_DEPTH)
+        return Manifest.model_validate(raw)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where} is not a job manifest: {first_problem(error)}.", remedy=_MANIFEST_HINT) from None
+
+
+_MANIFEST_HINT = (
+    'Expected JSON like {"sourceImages": [{"id": "1", "url": "https://…/a.jpg"}]}; see docs/reference/manifest.md.'
+)

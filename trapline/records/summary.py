@@ -1,0 +1,61 @@
+"""What a job's revisions are known by: the summary that names the newest, and the receipts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trapline.records.base import Frozen, Record
+from trapline.records.image import FileRef
+from trapline.records.pin import Pin
+from trapline.records.states import JobState
+
+
+class LastFinal(Frozen):
+    """The newest final revision."""
+
+    n: int = Field(alias="N")
+    seal: str
+    revision: str = ""  # the folder's name
+
+
+class Summary(Record):
+    """`results/<job>/summary.json`: names the newest revision and the files that belong together."""
+
+    type: Literal["trapline.summary"] = "trapline.summary"
+    job: str
+    state: JobState
+    final: bool  # False: provisional, the job is open
+    revision: str  # the folder's name: `r3-0a1b2c3d` or `live-0a1b2c3d`
+    folder: str  # the folder's key
+    files: tuple[FileRef, ...] = ()
+    last_final: LastFinal | None = None
+    finals: tuple[LastFinal, ...] = ()  # every final revision that is kept, oldest first
+    images: dict[str, int] = {}  # counts: total, done, skipped, failed, blocked, empty, pending, kept, extra
+    failures: tuple[dict[str, Any], ...] = ()  # {rel, stage, code, message, remedy}, the first 1,000
+    failures_by_code: dict[str, int] = {}
+    not_received: tuple[str, ...] = ()  # named by `_DONE`, never came (at most 1,000)
+    not_received_count: int = 0
+    done_problem: str = ""  # why `_DONE` could not be understood
+    ignored: tuple[dict[str, str], ...] = ()  # {rel, why}, the first 1,000
+    ignored_count: int = 0
+    done_answered: str = ""  # the etag of the `_DONE` that this revision answers
+    pins: dict[str, Pin] = {}
+    results: dict[str, Any] = {}  # what `compile` returned
+    client: dict[str, Any] = {}  # the manifest's own identifiers
+    at: datetime | None = None
+
+
+class Receipt(Record):
+    """Proof that the client was told of one revision (or that there was nobody to tell)."""
+
+    type: Literal["trapline.receipt"] = "trapline.receipt"
+    job: str
+    revision: str  # `<N>-<hash8>`
+    outcome: str  # `told`, `nobody`, `overtaken`
+    webhook_id: str = ""
+    attempts: int = 1
+    detail: dict[str, Any] = {}
+    at: datetime | None = None

@@ -1,0 +1,58 @@
+"""The ticket a worker is handed: a batch of tasks, or the order to gather a job or to notify its client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trapline.records.base import Frozen
+from trapline.records.image import Received
+from trapline.records.pin import Pin
+
+
+class Item(Frozen):
+    """One task of a ticket."""
+
+    rel: str  # for `gather` and `notify`: the job, or `<job>/<N>-<hash8>`
+    key: str = ""  # the image's key
+    etag: str = ""
+    size: int = -1
+    attempt: int = 1
+    received: Received = Received()
+    url: str = ""  # for `fetch`
+    sha256: str = ""  # known already: a record of a parent stage must agree
+    missing: tuple[str, ...] = ()  # stages that failed, and that a join goes on without
+
+
+class GatherOrder(Frozen):
+    """What a `gather: job` function is asked to compile."""
+
+    revision: str  # the folder's name
+    final: bool
+    roll: str  # the key of the roll: one JSON line per member, sorted by rel
+    members: int
+    manifest: dict[str, Any] | None = None  # without tokens
+    not_received: tuple[str, ...] = ()
+
+
+class NotifyOrder(Frozen):
+    """Whom to tell of which revision. The token is read from the manifest by the worker, never carried."""
+
+    revision: str  # `<N>-<hash8>`
+    summary: str  # the key of the revision's own summary
+    webhook_id: str
+    overtaken: bool = False
+
+
+class Ticket(Frozen):
+    """A batch of tasks of one stage and recipe: what an executor is handed."""
+
+    id: str
+    stage: str
+    job: str
+    pin: Pin
+    parents: dict[str, str] = {}  # stage → the recipe its record must have
+    items: tuple[Item, ...]
+    limit_seconds: float  # the worker starts no PUT later than this after it got the ticket
+    station: dict[str, Any] = {}
+    gather: GatherOrder | None = None
+    notify: NotifyOrder | None = None
