@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.world import World
-from trapline.errors import Failure, KeyUnusable, NotFound, SurroundingsError
+from trapline.errors import Failure, KeyUnusable, NotFound, Permanent, SurroundingsError
 from trapline.events import ObjectEvent
 from trapline.images import Image
 from trapline.pipeline.load import Pipeline, load_function, load_pipeline, resolve_parameters
@@ -323,27 +323,33 @@ def _gathered(handler: Any, parameters: dict[str, Any], records: Mapping[str, An
         files[name] = path.read_bytes()
         return FileRef(name=name, key=name, size=len(files[name]), sha256=sha256_of(path), content_type=content_type)
 
-    item = GatherItem(
-        job="st7/night",
-        revision="r1-00000000",
-        final=True,
-        manifest=None,
-        station=station,
-        not_received=(),
-        parameters=parameters,
-        roll=lambda: iter([_member(rel, records[rel]) for rel in sorted(records)]),
-        publish=publish,
-    )
-    return Answers(handler.handle([item]), files)
+    def image(key: str) -> Image:
+        raise Permanent(f"{key} is not there: a gather is tried without images.", code="source_missing")
+
+    with tempfile.TemporaryDirectory(prefix="trapline-") as scratch:
+        item = GatherItem(
+            job="st7/night",
+            revision="r1-00000000",
+            final=True,
+            manifest=None,
+            station=station,
+            not_received=(),
+            parameters=parameters,
+            scratch=Path(scratch),
+            image=image,
+            roll=lambda: iter([_member(rel, records[rel]) for rel in sorted(records)]),
+            publish=publish,
+        )
+        return Answers(handler.handle([item]), files)
 
 
 def _member(rel: str, told: Any) -> Member:
     if isinstance(told, Failure):
         letter = DeadLetter(stage="detect", job="st7/night", code=told.code, message=told.message, remedy=told.remedy)
-        return Member(RollEntry(rel, "failed", "detect", code=told.code), None, letter)
+        return Member(RollEntry(rel, "failed", "detect", code=told.code), lambda _: letter)
     made = ProducedBy(function="given", version="0.0.0")
     record = ImageRecord(stage="given", source=Source(key=rel), recipe="", produced_by=made, known=told)
-    return Member(RollEntry(rel, "done", "given"), record, None)
+    return Member(RollEntry(rel, "done", "given"), lambda _: record)
 
 
 def read_record(store: MemoryStore, key: str) -> ImageRecord | None:

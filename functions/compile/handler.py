@@ -1,14 +1,19 @@
-"""`compile`: one pass over a job's roll makes its files and its counts. Memory does not grow with the job."""
+"""`compile`: one pass over a job's roll makes `results.jsonl`, and each output is a view of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from functions.compile import jsonl, table
+from functions.compile import jsonl, outputs
 from functions.compile.member import Member, View
+from functions.compile.picture import Picture
+from functions.compile.results import Pixels, Results
 from functions.compile.tally import Tally
+
+LINES = "results.jsonl"
 
 
 class Item(Protocol):
@@ -20,6 +25,12 @@ class Item(Protocol):
     manifest: dict[str, Any] | None  # without tokens
     station: dict[str, Any]
     not_received: tuple[str, ...]
+    parameters: dict[str, Any]
+    scratch: Path  # a folder for this compile alone
+
+    @property
+    def image(self) -> Callable[[str], Pixels]:
+        """An image of the job by its key, decoded on demand."""
 
     def roll(self) -> Iterator[Member]:
         """The job's members, sorted by rel."""
@@ -27,9 +38,12 @@ class Item(Protocol):
     def open(self, name: str, content_type: str = ...) -> AbstractContextManager[BinaryIO]:
         """A new file in the revision's own folder."""
 
+    def read(self, name: str) -> BinaryIO:
+        """A file that was written, from its beginning."""
+
 
 class Compile:
-    """Writes `results.jsonl` (lossless) and `observations.csv` (one row a detection)."""
+    """Writes `results.jsonl` (lossless), and the formats that `outputs` names."""
 
     def setup(self, context: object) -> None:
         """Nothing is kept between jobs."""
@@ -39,16 +53,41 @@ class Compile:
 
 
 def _compiled(item: Item) -> dict[str, Any]:
-    deployment = (item.manifest or {}).get("deployment") or {}
-    tally = Tally()
-    with (
-        item.open("results.jsonl", content_type="application/x-ndjson") as lines,
-        item.open("observations.csv", content_type="text/csv; charset=utf-8") as rows,
-    ):
-        rows.write(table.header())
+    wanted = [name for name in item.parameters["outputs"] if item.final or name in outputs.PROVISIONAL]
+    modules = {name: outputs.output(name) for name in wanted}  # what is not installed is told before anything is read
+    results = _results(item, _lines(item))
+    missing = {name: module.write(results, item.open) for name, module in modules.items()}
+    left_out = {name: needs for name, needs in missing.items() if needs}
+    return {**results.summary, **({"left_out": left_out} if left_out else {})}
+
+
+def _lines(item: Item) -> dict[str, Any]:
+    """Write `results.jsonl`; the counts of what is in it."""
+    deployment, tally = _deployment(item), Tally()
+    with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
-            view = View(member, item.job, item.revision, item.station, deployment)
-            tally.add(view)
-            lines.write(jsonl.line(view))
-            rows.write(table.rows(view))
+            fields = jsonl.fields(View(member, item.revision, item.station, deployment))
+            tally.add(Picture(fields))
+            lines.write(jsonl.line(fields))
     return tally.body(len(item.not_received))
+
+
+def _results(item: Item, summary: dict[str, Any]) -> Results:
+    return Results(
+        job=item.job,
+        revision=item.revision,
+        final=item.final,
+        lines=lambda: item.read(LINES),
+        summary=summary,
+        station=item.station,
+        deployment=_deployment(item),
+        not_received=item.not_received,
+        scratch=item.scratch,
+        manifest=item.manifest,
+        parameters=item.parameters,
+        image=item.image,
+    )
+
+
+def _deployment(item: Item) -> dict[str, Any]:
+    return (item.manifest or {}).get("deployment") or {}

@@ -11,15 +11,16 @@ from trapline.records import StageNote
 _LINE_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # some readers split lines at these
 
 
-def line(view: View) -> bytes:
-    """One line, its fields in a fixed order and what is inside them sorted."""
-    text = "{" + ",".join(f"{_json(name)}:{_json(value)}" for name, value in _fields(view).items()) + "}\n"
-    return text.translate(_LINE_BREAKS).encode()
+def line(fields: dict[str, Any]) -> bytes:
+    """One line: its fields in a fixed order, the stages as they came, what is inside them sorted."""
+    known = {**fields, "stages": _Written(_object(fields["stages"]))}
+    return (_object(known) + "\n").translate(_LINE_BREAKS).encode()
 
 
-def _fields(view: View) -> dict[str, Any]:
+def fields(view: View) -> dict[str, Any]:
+    """What a line holds."""
     record = view.member.record
-    fields: dict[str, Any] = {
+    always: dict[str, Any] = {
         "rel": view.member.entry.rel,
         "key": view.key,
         "state": view.state,
@@ -30,7 +31,7 @@ def _fields(view: View) -> dict[str, Any]:
         "detections": view.known.get("detections"),
         "stages": {name: _note(note) for name, note in record.stages.items()} if record else {},
     }
-    return fields | _sometimes(view)
+    return always | _sometimes(view)
 
 
 def _note(note: StageNote) -> dict[str, Any]:
@@ -61,7 +62,17 @@ def _sometimes(view: View) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
+class _Written(str):
+    """JSON already."""
+
+
+def _object(fields: dict[str, Any]) -> str:
+    return "{" + ",".join(f"{_json(name)}:{_json(value)}" for name, value in fields.items()) + "}"
+
+
 def _json(value: Any) -> str:
+    if isinstance(value, _Written):
+        return value
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text if _is_unicode(text) else json.dumps(value, sort_keys=True, separators=(",", ":"))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from functions.compile.member import View
+from functions.compile.picture import Picture, as_utc, label_of, moment
 
 LABELS = 1000  # different labels counted by name; more than a summary can use
 
@@ -23,16 +23,16 @@ class Tally:
         self._first: tuple[datetime, str] | None = None
         self._last: tuple[datetime, str] | None = None
 
-    def add(self, view: View) -> None:
+    def add(self, picture: Picture) -> None:
         self._images["total"] += 1
-        self._captured(view.image.get("captured_at"))
-        if view.state == "pending" or view.state in _FAILED:
-            self._images["pending" if view.state == "pending" else "failed"] += 1
+        self._captured(picture.image.get("captured_at"))
+        if picture.state == "pending" or picture.state in _FAILED:
+            self._images["pending" if picture.state == "pending" else "failed"] += 1
             return
-        self._images["with_detections" if view.detections else "empty"] += 1
-        for detection, top in view.named:
+        self._images["with_detections" if picture.detections else "empty"] += 1
+        for detection, top in picture.named:
             self._detections += 1
-            self._label(str(top.get("label") or detection.get("label") or ""))
+            self._label(label_of(detection, top))
 
     def body(self, not_received: int) -> dict[str, Any]:
         """The summary's `results`."""
@@ -53,18 +53,9 @@ class Tally:
             self._other_labels += 1
 
     def _captured(self, text: Any) -> None:
-        moment = _moment(text)
-        if moment is None:
+        when = moment(text)
+        if when is None:
             return
-        span = (moment, text)
+        span = (as_utc(when), text)
         self._first = span if self._first is None else min(self._first, span)
         self._last = span if self._last is None else max(self._last, span)
-
-
-def _moment(text: Any) -> datetime | None:
-    """When an ISO 8601 time is; one without an offset is ordered as if it were UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except (ValueError, TypeError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -18,7 +18,6 @@ from trapline.ledger import arrivals, closing, ledger, marks, states, tasks
 from trapline.pipeline import recipe
 from trapline.records import DeadLetter, ImageRecord, load
 from trapline.runtime import images, jobs
-from trapline.runtime.items import Member
 
 
 @dataclass(frozen=True)
@@ -164,14 +163,13 @@ def _no_bound(right: Any) -> Any:
 
 
 def _believe_the_roll(right: Any) -> Any:
-    def wrong(self: Any, entry: Any) -> Member:
+    def wrong(self: Any, entry: Any) -> ImageRecord | DeadLetter | None:
         place = self._layout
         if entry.state in ("done", "skipped"):
-            data = self._bytes(place.record(entry.stage, entry.rel), entry)
-            return Member(entry, load(ImageRecord, data), None)
+            return load(ImageRecord, self._bytes(place.record(entry.stage, entry.rel), entry))
         if entry.state == "failed":
-            return Member(entry, None, load(DeadLetter, self._bytes(place.dead_letter(entry.stage, entry.rel), entry)))
-        return Member(entry, None, None)
+            return load(DeadLetter, self._bytes(place.dead_letter(entry.stage, entry.rel), entry))
+        return None
 
     return wrong
 
@@ -417,7 +415,7 @@ BUGS = {
     "compile_believes_the_roll": Bug(
         "compile does not look at what it reads",
         jobs.JobStages,
-        "_member",
+        "_stored",
         _believe_the_roll,
         seed=87,
         promise="every job closes",

@@ -9,13 +9,15 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
 from functions.compile.handler import Compile
-from functions.compile.table import COLUMNS
+from functions.compile.outputs.csv import COLUMNS
 from functions.compile.tally import LABELS
+from trapline.errors import Permanent
 from trapline.records import DeadLetter, ImageRecord, ModelRef, ProducedBy, RollEntry, Source, StageNote
 
 SHA = "ab" * 32
@@ -40,6 +42,8 @@ class Item:
     manifest: dict[str, Any] | None = None
     station: dict[str, Any] = field(default_factory=dict)
     not_received: tuple[str, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
+    scratch: Path = Path("nowhere")
     files: dict[str, bytes] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
 
@@ -51,6 +55,12 @@ class Item:
         buffer = io.BytesIO()
         yield buffer
         self.files[name], self.types[name] = buffer.getvalue(), content_type
+
+    def read(self, name: str) -> BinaryIO:
+        return io.BytesIO(self.files[name])
+
+    def image(self, key: str) -> Any:
+        raise Permanent(f"{key} is not there.", code="source_missing")
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -308,13 +318,6 @@ def test_a_job_without_images_has_files_too() -> None:
     assert item.types == {"results.jsonl": "application/x-ndjson", "observations.csv": "text/csv; charset=utf-8"}
 
 
-class Sink(io.RawIOBase):
-    """Takes everything, keeps nothing."""
-
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
 class Endless(Item):
     """A large job whose members are made as they are read."""
 
@@ -325,12 +328,16 @@ class Endless(Item):
 
     @contextmanager
     def open(self, name: str, content_type: str = "") -> Iterator[Any]:
-        yield Sink()
+        with (self.scratch / name).open("wb") as stream:
+            yield stream
+
+    def read(self, name: str) -> BinaryIO:
+        return (self.scratch / name).open("rb")
 
 
-def test_memory_does_not_grow_with_the_job_even_if_every_label_is_another() -> None:
+def test_memory_does_not_grow_with_the_job_even_if_every_label_is_another(tmp_path: Path) -> None:
     def peak(count: int) -> int:
-        item = Endless([])
+        item = Endless([], scratch=tmp_path)
         item.count = count
         tracemalloc.start()
         (body,) = Compile().handle([item])

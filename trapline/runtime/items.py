@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -87,13 +87,26 @@ class FetchItem:
     read_object: Callable[[str | None, str, int], bytes]  # (bucket or None for the own one, key, most bytes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Member:
-    """One member of a job, as a gather reads it."""
+    """One member of a job. What is stored about it is read when it is first asked for."""
 
     entry: RollEntry
-    record: ImageRecord | None
-    dead_letter: DeadLetter | None
+    stored: Callable[[RollEntry], ImageRecord | DeadLetter | None] = field(repr=False)
+
+    @property
+    def record(self) -> ImageRecord | None:
+        """The deepest record there is."""
+        return self._stored if isinstance(self._stored, ImageRecord) else None
+
+    @property
+    def dead_letter(self) -> DeadLetter | None:
+        """Why it failed, or what blocks it."""
+        return self._stored if isinstance(self._stored, DeadLetter) else None
+
+    @cached_property
+    def _stored(self) -> ImageRecord | DeadLetter | None:
+        return self.stored(self.entry)
 
 
 @dataclass
@@ -107,6 +120,8 @@ class GatherItem:
     station: dict[str, Any]
     not_received: tuple[str, ...]
     parameters: dict[str, Any]
+    scratch: Path  # a folder for this compile alone; gone when it ends
+    image: Callable[[str], Image]  # by key, decoded on demand; raises `Permanent` when it cannot be read
     roll: Callable[[], Iterator[Member]]  # sorted by rel
     publish: Callable[[str, Path, str], FileRef]
     files: list[FileRef] = field(default_factory=list)
@@ -116,11 +131,18 @@ class GatherItem:
         """Write one file of the revision; it is stored whole when the block ends without an error."""
         if "/" in name or name in ("", ".", "..", "summary.json", "members.jsonl"):
             raise ValueError(f"{name!r} is not a name for a result file")
-        with tempfile.TemporaryDirectory(prefix="trapline-") as folder:
-            path = Path(folder) / "file"
-            with path.open("wb") as stream:
-                yield stream
-            self.files.append(self.publish(name, path, content_type))
+        path = self._written(name)
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as stream:
+            yield stream
+        self.files.append(self.publish(name, path, content_type))
+
+    def read(self, name: str) -> BinaryIO:
+        """A file that this compile has written, from its beginning."""
+        return self._written(name).open("rb")
+
+    def _written(self, name: str) -> Path:
+        return self.scratch / "written" / name
 
 
 @dataclass

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trapline.errors import Failure, KeyUnusable, NotFound, Permanent, StoreError, SurroundingsError, Temporary
+from trapline.images import MAX_PIXELS, Image
 from trapline.keys import Layout
 from trapline.records import (
     DeadLetter,
@@ -51,13 +52,20 @@ class JobStages:
     """Runs fetch, gather and notify tickets against one store. `other` opens another bucket by name."""
 
     def __init__(
-        self, store: Store, layout: Layout, bucket: str, other: Callable[[str], Store], clock: Callable[[], float]
+        self,
+        store: Store,
+        layout: Layout,
+        bucket: str,
+        other: Callable[[str], Store],
+        clock: Callable[[], float],
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._store = store
         self._layout = layout
         self._bucket = bucket
         self._other = other
         self._clock = clock
+        self._max_pixels = max_pixels
 
     # -- fetch
 
@@ -100,7 +108,10 @@ class JobStages:
 
     def gather(self, ticket: Ticket, order: GatherOrder, handler: Handler) -> Outcome:
         """Compile one revision's files; what differs from the roll publishes nothing."""
-        item = self._gather_item(ticket, order)
+        with tempfile.TemporaryDirectory(prefix="trapline-") as scratch:
+            return self._gathered(ticket, self._gather_item(ticket, order, Path(scratch)), handler)
+
+    def _gathered(self, ticket: Ticket, item: GatherItem, handler: Handler) -> Outcome:
         try:
             results = list(handler.handle([item]))
         except Differs as differs:
@@ -116,7 +127,7 @@ class JobStages:
         done = ItemOutcome(rel=ticket.items[0].rel, result="done")
         return Outcome(ticket=ticket.id, items=(done,), files=tuple(item.files), body=results[0])
 
-    def _gather_item(self, ticket: Ticket, order: GatherOrder) -> GatherItem:
+    def _gather_item(self, ticket: Ticket, order: GatherOrder, scratch: Path) -> GatherItem:
         until = self._clock() + ticket.limit_seconds
 
         def publish(name: str, path: Path, content_type: str) -> FileRef:
@@ -136,6 +147,8 @@ class JobStages:
             station=ticket.station,
             not_received=order.not_received,
             parameters=ticket.pin.parameters,
+            scratch=scratch,
+            image=lambda key: self._image(key, ticket.station),
             roll=lambda: self._roll(order),
             publish=publish,
         )
@@ -143,9 +156,9 @@ class JobStages:
     def _roll(self, order: GatherOrder) -> Iterator[Member]:
         with self._store.open(order.roll) as stream:
             for line in stream:
-                yield self._member(RollEntry.read(line))
+                yield Member(RollEntry.read(line), self._stored)
 
-    def _member(self, entry: RollEntry) -> Member:
+    def _stored(self, entry: RollEntry) -> ImageRecord | DeadLetter | None:
         if entry.state in ("done", "skipped"):
             record = load(ImageRecord, self._bytes(self._layout.record(entry.stage, entry.rel), entry))
             same = (
@@ -156,14 +169,22 @@ class JobStages:
             )
             if not same:
                 raise Differs(entry.rel, entry.stage)
-            return Member(entry, record, None)
+            return record
         if entry.state == "failed":
             key = entry.letter or self._layout.dead_letter(entry.stage, entry.rel)
             letter = load(DeadLetter, self._bytes(key, entry))
             if letter is None or letter.code != entry.code:
                 raise Differs(entry.rel, entry.stage)
-            return Member(entry, None, letter)
-        return Member(entry, None, None)
+            return letter
+        return None
+
+    def _image(self, key: str, station: Mapping[str, Any]) -> Image:
+        """An image of the job, decoded on demand."""
+        try:
+            data = self._store.get(key).data
+        except NotFound:
+            raise Permanent(f"{key} is not there any more.", code="source_missing") from None
+        return Image(data, max_pixels=self._max_pixels, timezone=station.get("timezone"))
 
     def _bytes(self, key: str, entry: RollEntry) -> bytes:
         try:

@@ -53,8 +53,9 @@ class Runtime:
         read = {parent for stage in pipeline.stages.values() if stage.kind == "image" for parent in stage.parents}
         leaves = [name for name in pipeline.image_stages if name not in read]
         leaf = leaves[0] if len(leaves) == 1 else ""
-        self._images = ImageStage(store, layout, pipeline.spec.images.max_pixels, clock, cache_bytes, leaf)
-        self._jobs = JobStages(store, layout, pipeline.spec.bucket, other, clock)
+        most = pipeline.spec.images.max_pixels
+        self._images = ImageStage(store, layout, most, clock, cache_bytes, leaf)
+        self._jobs = JobStages(store, layout, pipeline.spec.bucket, other, clock, most)
 
     def prefetch(self, ticket: Ticket) -> None:
         """Read ahead what a ticket will need."""

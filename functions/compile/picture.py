@@ -1,0 +1,135 @@
+"""One image of `results.jsonl`, read back. Trusts no shape of what functions returned."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+_NUMBERS = (float, int)
+_INFINITY = float("inf")
+_CORNERS = ("x1", "y1", "x2", "y2")
+
+Mapping = dict[str, Any]
+
+
+class Picture:
+    """One line of `results.jsonl`: an image, what became of it, and what is on it."""
+
+    def __init__(self, line: Mapping) -> None:
+        self.line = line
+        self.rel: str = line["rel"]  # the path under `incoming/`
+        self.key: str | None = line["key"]  # the whole key; None: never read
+        self.state: str = line["state"]  # `done`, `failed`, `blocked` or `pending`
+        self.failure: Mapping | None = line.get("failure")  # {stage, code, message, remedy}
+        self.id: str | None = line.get("id")  # the manifest's
+        self.event: str | None = line.get("eventId")  # the manifest's
+        self.station: Mapping = mapping(line.get("station"))
+        self.deployment: Mapping = mapping(line.get("deployment"))
+
+    @cached_property
+    def image(self) -> Mapping:
+        """`width` and `height` in pixels as displayed, `captured_at`, …"""
+        return mapping(self.line.get("image"))
+
+    @cached_property
+    def sha256(self) -> str | None:
+        found: str | None = mapping(self.line.get("source")).get("sha256")
+        return found
+
+    @cached_property
+    def detections(self) -> list[Mapping]:
+        found = self.line.get("detections")
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+    @cached_property
+    def named(self) -> list[tuple[Mapping, Mapping]]:
+        """Each detection with its best classification, which is empty where it has none."""
+        return [(detection, classification(detection)) for detection in self.detections]
+
+    @cached_property
+    def captured(self) -> datetime | None:
+        """When the image was taken; without an offset where neither file nor station has one."""
+        return moment(self.image.get("captured_at"))
+
+    @property
+    def size(self) -> tuple[float, float] | None:
+        """Width and height in pixels as displayed; None where they are not known."""
+        width, height = number(self.image.get("width")), number(self.image.get("height"))
+        return (width, height) if width and height and width > 0 and height > 0 else None
+
+    @property
+    def coordinates(self) -> tuple[Any, Any]:
+        """Latitude and longitude: the manifest's, or else the station's."""
+        where = self.deployment if self.deployment.get("latitude") is not None else self.station
+        return where.get("latitude"), where.get("longitude")
+
+    @cached_property
+    def stages(self) -> dict[str, Mapping]:
+        """What each stage did, in their order."""
+        return {name: mapping(note) for name, note in mapping(self.line.get("stages")).items()}
+
+    def made(self, part: Mapping, *, first: bool) -> Mapping | None:
+        """The note of the stage that made a detection (`first`) or a classification.
+
+        The one that it names, or else the first, or the last to name. Records of releases that do not say which
+        stages named leave the last that ran.
+        """
+        if part.get("stage") in self.stages:
+            return self.stages[str(part.get("stage"))]
+        notes = list(self.stages.values())
+        if first:
+            return notes[0] if notes else None
+        naming = [note for note in notes if note.get("named")]
+        naming = naming or [note for note in notes[1:] if note.get("outcome") == "done"]
+        return naming[-1] if naming else None
+
+
+def label_of(detection: Mapping, top: Mapping) -> str:
+    """The most exact word for what was found: the best classification's, or else the detector's."""
+    return str(top.get("label") or detection.get("label") or "")
+
+
+def classification(detection: Mapping) -> Mapping:
+    """A detection's classification with the highest score; empty when it has none."""
+    found = detection.get("classifications")
+    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    if len(entries) == 1:
+        return entries[0]
+    return max(entries, key=lambda entry: number(entry.get("score")) or 0.0, default={})
+
+
+def corners(detection: Mapping) -> tuple[float, float, float, float] | None:
+    """A detection's box: x1, y1, x2, y2 in pixels of the image as displayed; None where it has no whole one."""
+    box = detection.get("box", detection.get("bbox"))
+    found = box if isinstance(box, list) else [mapping(box).get(corner) for corner in _CORNERS]
+    numbers = [number(corner) for corner in found]
+    if len(numbers) != len(_CORNERS) or any(corner is None for corner in numbers):
+        return None
+    x1, y1, x2, y2 = numbers
+    return x1, y1, x2, y2  # type: ignore[return-value]
+
+
+def moment(text: Any) -> datetime | None:
+    """When an ISO 8601 time is; None for anything else."""
+    try:
+        return datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        return None
+
+
+def as_utc(when: datetime) -> datetime:
+    """A time to order by; one without an offset is ordered as if it were UTC."""
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if type(value) not in _NUMBERS or not -_INFINITY < value < _INFINITY:
+        return None
+    return value  # type: ignore[no-any-return]
+
+
+def mapping(value: Any) -> Mapping:
+    """`value` where it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,55 @@
+"""A job's `results.jsonl` and what holds for the whole job: all that an output is made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from functions.compile.picture import Picture
+
+
+class Pixels(Protocol):
+    """An image that is decoded when it is asked for: see `trapline.images.Image`."""
+
+    def pixels(self, *, min_side: int | None = None, max_side: int | None = None) -> Any: ...
+
+
+class Open(Protocol):
+    """A new file in the revision's own folder, stored whole when the block ends without an error."""
+
+    def __call__(self, name: str, content_type: str = ...) -> AbstractContextManager[BinaryIO]: ...
+
+
+@dataclass(frozen=True)
+class Results:
+    """One revision of a job's results, as the outputs see it. Nothing grows with the job."""
+
+    job: str
+    revision: str  # the folder's name
+    final: bool
+    lines: Callable[[], BinaryIO]  # `results.jsonl`, from its beginning
+    summary: dict[str, Any]  # the counts: what the summary will say in `results`
+    station: dict[str, Any]
+    deployment: dict[str, Any]  # the manifest's
+    not_received: tuple[str, ...]
+    scratch: Path  # a folder of this compile alone, gone after it
+    manifest: dict[str, Any] | None = None  # without tokens
+    parameters: dict[str, Any] = field(default_factory=dict)  # compile's: `outputs`, `events`, `project`, …
+    image: Callable[[str], Pixels] | None = None  # by key; raises `Failure` where it cannot be read
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every member of the job, sorted by rel."""
+        with self.lines() as stream:
+            for line in stream:
+                yield Picture(json.loads(line))
+
+
+class Output(Protocol):
+    """A module of `functions.compile.outputs`: one format."""
+
+    def write(self, results: Results, open: Open) -> list[str]:
+        """Write the format's files. Returns what it needs and nobody gave; where that is something, it writes none."""
