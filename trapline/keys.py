@@ -88,6 +88,22 @@ class Layout:
         folders = rel.split("/")[:-1][: self.depth]
         return "/".join(folders + [UNSORTED] * (self.depth - len(folders)))
 
+    def in_job(self, rel: str) -> bool:
+        """Whether a file or a folder under `incoming/` is a job's, or may hold jobs: all but the canary's are."""
+        return not rel.startswith(CANARY)
+
+    def jobs_at(self, keys: Iterable[str], folders: Iterable[str]) -> tuple[set[str], list[str]]:
+        """The jobs that one level of `incoming/` shows, and the folders in which there may be others."""
+        jobs = {self.job_of(rel) for rel in map(self.rel_of_image, keys) if self.in_job(rel)}
+        deeper = []
+        for folder in folders:
+            rel = self.rel_of_image(folder)
+            if self.in_job(rel) and rel.count("/") < self.depth:
+                deeper.append(folder)
+            elif self.in_job(rel):
+                jobs.add(rel.rstrip("/"))
+        return jobs, deeper
+
     def job_places(self, job: str) -> list[tuple[str, bool]]:
         """Where a job's images lie, as (folder under a prefix, whether its subfolders belong to it too)."""
         parts = job.split("/")
@@ -219,7 +235,7 @@ class Layout:
         return self._written(path)
 
     def _incoming(self, rel: str) -> Meaning:
-        if rel.startswith(CANARY):
+        if not self.in_job(rel):
             return Meaning("canary", rel=rel)
         folder, _, name = rel.rpartition("/")
         job = self.job_of(rel)

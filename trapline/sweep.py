@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trapline.errors import KeyUnusable
-from trapline.keys import CANARY, Layout
+from trapline.keys import Layout
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import DoneMark
 from trapline.store.base import Entry, KeyLimits
@@ -46,10 +46,8 @@ class Overview:
         """Take in a page of the listing of `incoming/`."""
         for entry in entries:
             rel = layout.rel_of_image(entry.key)
-            if rel.startswith(CANARY):
-                continue
-            job = layout.job_of(rel)
-            note_incoming(self.arrived.setdefault(job, Digest()), entry, layout)
+            if layout.in_job(rel):
+                note_incoming(self.arrived.setdefault(layout.job_of(rel), Digest()), entry, layout)
 
     def failed(self, entries: Iterable[Entry], layout: Layout) -> None:
         """Take in a page of the listing of `failed/`."""

@@ -17,7 +17,7 @@ from tests.integration.engine import night, project, until
 from tests.integration.hints import PREFIXES, Heard
 from tests.integration.listening import CUT, SILENCE, Listening, line
 from tests.integration.test_outages import remote
-from trapline.cli.engine import _trigger_module
+from trapline.cli.triggers import trigger_module
 from trapline.embedded.rclone import Rclone
 from trapline.errors import ConfigError
 from triggers import listen
@@ -213,7 +213,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"triggers.{trigger}", raising=False)
     with pytest.raises(ConfigError) as told:
-        _trigger_module(Path(__file__).resolve().parents[2], trigger)
+        trigger_module(Path(__file__).resolve().parents[2], trigger)
     assert f"pip install 'trapline[{extra}]'" in told.value.remedy
 
 

@@ -110,6 +110,21 @@ def test_a_job_is_the_first_folders_and_missing_ones_read_unsorted(rel: str, job
     assert PLAIN.job_of(rel) == job
 
 
+@given(layouts, st.sets(rels, max_size=8))
+def test_folder_by_folder_each_images_job_is_found_and_the_canarys_folder_is_none(
+    layout: Layout, found: set[str]
+) -> None:
+    keys = [layout.image(rel) for rel in found] + [layout.canary("0a1b", "a.jpg")]
+    assert _walked(layout, keys, layout.prefix("incoming")) == {layout.job_of(rel) for rel in found}
+
+
+def _walked(layout: Layout, keys: list[str], prefix: str) -> set[str]:
+    below = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
+    folders = {prefix + path.split("/")[0] + "/" for path in below if "/" in path}
+    jobs, deeper = layout.jobs_at([prefix + path for path in below if "/" not in path], sorted(folders))
+    return jobs.union(*(_walked(layout, keys, folder) for folder in deeper))
+
+
 @pytest.mark.parametrize("job", ["st7", "st7/n1/x", "st7/", "/n1", "st7/..", "st7/.hidden", ""])
 def test_a_job_of_another_shape_is_refused_naming_the_shape(job: str) -> None:
     with pytest.raises(KeyUnusable, match=r"A job is named <folder1>/<folder2>\."):

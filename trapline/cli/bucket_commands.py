@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trapline.cli.options import Bucket, Data, Endpoint, Json, Project
-from trapline.cli.place import find_place
+from trapline.cli.options import HERE, Json, Where, located
 
 bucket_events = typer.Typer(
     name="bucket-events",
@@ -23,6 +21,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 
 @bucket_events.command()
+@located
 def setup(
     url: Annotated[
         str | None, typer.Option("--url", help="Of the trigger `webhook`; a topic is made for it (Ceph, AWS).")
@@ -37,10 +36,7 @@ def setup(
     verify_ssl: Annotated[bool, typer.Option(help="Whether Ceph checks the certificate of --url.")] = True,
     cloudevents: Annotated[bool, typer.Option("--cloudevents", help="Ceph words events as CloudEvents.")] = False,
     dry_run: DryRun = False,
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
+    where: Where = HERE,
     json_: Json = False,
 ) -> None:
     """Have the bucket tell of new objects under incoming/, jobs/ and control/requests/, and of removals that matter.
@@ -54,49 +50,36 @@ def setup(
     from trapline.cli.bucket_events import target_of
 
     target = target_of(url, topic, queue, verify=verify_ssl, cloudevents=cloudevents)
-    raise typer.Exit(run_setup(find_place(project, data, bucket, endpoint), target, dry_run=dry_run, as_json=json_))
+    raise typer.Exit(run_setup(where.place(), target, dry_run=dry_run, as_json=json_))
 
 
 @bucket_events.command()
-def show(
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
-    json_: Json = False,
-) -> None:
+@located
+def show(where: Where = HERE, json_: Json = False) -> None:
     """Show who is told of what happens in the bucket, and what the pipeline is not told.
 
     Example: trapline bucket-events show
     """
     from trapline.cli.bucket_events import show as run_show
 
-    raise typer.Exit(run_show(find_place(project, data, bucket, endpoint), as_json=json_))
+    raise typer.Exit(run_show(where.place(), as_json=json_))
 
 
 @bucket_events.command()
-def remove(
-    dry_run: DryRun = False,
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
-    json_: Json = False,
-) -> None:
+@located
+def remove(dry_run: DryRun = False, where: Where = HERE, json_: Json = False) -> None:
     """Undo `setup`: the pipeline's own rules and the topic made for it go, all else stays.
 
     Example: trapline bucket-events remove
     """
     from trapline.cli.bucket_events import remove as run_remove
 
-    raise typer.Exit(run_remove(find_place(project, data, bucket, endpoint), dry_run=dry_run, as_json=json_))
+    raise typer.Exit(run_remove(where.place(), dry_run=dry_run, as_json=json_))
 
 
+@located
 def doctor(
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
+    where: Where = HERE,
     canary: Annotated[
         float, typer.Option(min=0, max=600, help="Seconds to wait for a trigger's word of an upload; 0: none is made.")
     ] = 10.0,
@@ -114,4 +97,4 @@ def doctor(
     """
     from trapline.cli.doctor import doctor as run_doctor
 
-    raise typer.Exit(run_doctor(find_place(project, data, bucket, endpoint), canary=canary, as_json=json_))
+    raise typer.Exit(run_doctor(where.place(), canary=canary, as_json=json_))

@@ -6,22 +6,19 @@ import asyncio
 import base64
 import contextlib
 import fcntl
-import importlib
-import inspect
 import json
 import logging
 import os
 import secrets
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import IO, Any, TypeVar
 
-from trapline.cli.aside import Aside
 from trapline.cli.place import Place, polled, shared
 from trapline.cli.seeding import foreign, lacking, seed_models
+from trapline.cli.triggers import Triggers
 from trapline.cli.unfit import unfit
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.dispatcher.seams import SystemClock, ThreadedStore
@@ -29,8 +26,7 @@ from trapline.dispatcher.world import World
 from trapline.embedded.rclone import Rclone
 from trapline.embedded.store import EmbeddedStore
 from trapline.environments.checking import check_environments
-from trapline.errors import ConfigError, StoreError, SurroundingsError, TraplineError
-from trapline.events import ObjectEvent, Trigger, TriggerContext
+from trapline.errors import StoreError, SurroundingsError, TraplineError
 from trapline.executors.local import LocalExecutor
 from trapline.executors.opening import WorkerConfig
 from trapline.pipeline.recipe import pipeline_digest
@@ -38,8 +34,6 @@ from trapline.runtime.functions import check_importable
 from trapline.runtime.jobs import WEBHOOK_SECRET
 from trapline.store.base import Store
 from trapline.store.open import open_store, settings_from
-
-_EXTRAS = {"boto3": "sqs", "minio": "minio"}  # packages that a trigger may lack, and what brings them
 
 log = logging.getLogger("trapline.engine")
 
@@ -56,9 +50,7 @@ class Engine:
         self._rclone: Rclone | None = None
         self._store: Store | None = None
         self._threads: ThreadedStore | None = None
-        self._triggers: list[Trigger] = []
-        self._addresses: dict[str, str] = {}  # of triggers that listen
-        self._aside: Aside | None = None
+        self._triggers: Triggers | None = None
         self._task: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self.dispatcher: Dispatcher | None = None
@@ -84,16 +76,12 @@ class Engine:
 
     async def stop(self) -> None:
         """Take everything down, once. What was under way is found again in the bucket at the next start."""
-        triggers, self._triggers = self._triggers, []
-        for trigger in triggers:
-            await asyncio.to_thread(trigger.stop)
+        if self._triggers is not None:
+            await self._triggers.stop()
         looking, self._looking = self._looking, None
         if looking is not None:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
-        aside, self._aside = self._aside, None
-        if aside is not None:
-            await asyncio.to_thread(aside.close)
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -122,8 +110,8 @@ class Engine:
     def describe(self) -> dict[str, Any]:
         """What a client has to know, as `up --json` prints it."""
         told: dict[str, Any] = {"bucket": self.place.bucket, "data": str(self.place.data), "pid": os.getpid()}
-        if self._addresses:
-            told["triggers"] = self._addresses
+        if self._triggers is not None and self._triggers.addresses:
+            told["triggers"] = self._triggers.addresses
         if self._rclone is None:
             return {"endpoint": self.place.endpoint, "access_key": None, "secret_key": None, **told}
         endpoint = self._rclone.endpoint
@@ -207,7 +195,8 @@ class Engine:
         alone = config.store == "embedded"  # the lock on the data folder is one on the bucket, too
         world = World(self.place.pipeline, self._threads, executor, SystemClock(), Random(), alone=alone)
         self.dispatcher = Dispatcher(world)
-        self._start_triggers(store)
+        self._triggers = Triggers(self.place, store, self.dispatcher)
+        self._triggers.start()
         self._task = asyncio.create_task(self.dispatcher.run())
         ready = asyncio.create_task(self.dispatcher.ready.wait())
         await asyncio.wait([self._task, ready], return_when=asyncio.FIRST_COMPLETED)
@@ -230,51 +219,6 @@ class Engine:
         told["pipeline"] = pipeline_digest(self.place.pipeline)
         (self.place.data / "engine" / "serving.json").write_text(json.dumps(told))
 
-    def _start_triggers(self, store: Store) -> None:
-        loop = asyncio.get_running_loop()
-        dispatcher = self.dispatcher
-        if dispatcher is None:
-            return
-        layout = self.place.layout
-        prefixes = (*(layout.prefix(p) for p in ("incoming", "jobs", "failed")), layout.prefix("control") + "requests/")
-
-        def notice(event: ObjectEvent) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(dispatcher.notice, event)
-
-        def look_over() -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(dispatcher.look_over)
-
-        aside = self._aside = Aside(store, layout, lambda key: notice(ObjectEvent(key, "created", "engine")))
-        context = TriggerContext(
-            bucket=self.place.bucket,
-            folder=self.place.folder if self.place.endpoint is None else None,
-            prefixes=prefixes,
-            notice=notice,
-            closed=getattr(store, "closed", lambda key: None),
-            sweep=look_over,
-            quarantine=aside.quarantine,
-            put=aside.put,
-            endpoint=self.place.endpoint,
-            embedded=self.place.endpoint is None,
-            manifests=layout.prefix("jobs"),
-            project=self.place.pipeline.folder,
-            check_job=layout.check_job,
-        )
-        for named in self.place.pipeline.spec.triggers:
-            self._start_trigger(named, context)
-
-    def _start_trigger(self, named: str | dict[str, dict[str, Any]], context: TriggerContext) -> None:
-        name, options = (named, {}) if isinstance(named, str) else next(iter(named.items()))
-        if name == "folder" and context.folder is None:
-            return  # the sample pipeline names it; an outside store is found by sweeps
-        trigger = _open_trigger(self.place.pipeline.folder, name, context, options or {})
-        trigger.start()
-        self._triggers.append(trigger)
-        if hasattr(trigger, "describe"):
-            self._addresses[name] = trigger.describe()
-
 
 async def _whole(work: Callable[[], T]) -> T:
     """Run in a thread, to its end even when cancelled: what it starts must be known before it can be stopped."""
@@ -284,42 +228,6 @@ async def _whole(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
-
-
-def _open_trigger(project: Path, name: str, context: TriggerContext, options: dict[str, Any]) -> Trigger:
-    where = f"pipeline.yaml: triggers.{name}"
-    opener = getattr(_trigger_module(project, name), "open_trigger", None)
-    if opener is None:
-        raise ConfigError(
-            f"{where}: triggers/{name}.py has no `open_trigger`.", remedy="See docs/reference/pipeline.md."
-        )
-    known = list(inspect.signature(opener).parameters)[1:]
-    wrong = next((option for option in options if option not in known), None)
-    if wrong is not None:
-        raise ConfigError(f"{where}: unknown option {wrong!r}.", remedy=f"It takes: {', '.join(known) or 'none'}.")
-    trigger: Trigger = opener(context, **options)
-    return trigger
-
-
-def _trigger_module(project: Path, name: str) -> Any:
-    if sys.path[:1] != [str(project)]:
-        sys.path.insert(0, str(project))
-    try:
-        return importlib.import_module(f"triggers.{name}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("triggers", f"triggers.{name}"):
-            extra = _EXTRAS.get(error.name or "")
-            remedy = f"Install it: pip install 'trapline[{extra}]'." if extra else "Install it."
-            raise ConfigError(f"The trigger {name!r} needs the package {error.name!r}.", remedy=remedy) from None
-        have = sorted(p.stem for p in (project / "triggers").glob("[!_]*.py"))
-        raise ConfigError(
-            f"pipeline.yaml: triggers: there is no trigger {name!r} (no triggers/{name}.py).",
-            remedy=f"Found: {', '.join(have) or 'none'}.",
-        ) from None
-    except Exception as error:
-        raise ConfigError(
-            f"triggers/{name}.py cannot be imported: {type(error).__name__}: {error}.", remedy="Mend it there."
-        ) from error
 
 
 def refuse_linked_folders(buckets: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from trapline.cli.place import Place
 from trapline.cli.words import safe
 from trapline.errors import KeyUnusable, NotFound, TraplineError
-from trapline.keys import CANARY, Layout
+from trapline.keys import Layout
 from trapline.records import FINAL_STATES, JobControl, Manifest, Record, Status, Summary, load, read_manifest
 from trapline.store.base import Entry, Store
 
@@ -87,7 +87,7 @@ def job_names(store: Store, layout: Layout) -> list[str]:
     """Every job that has a status, a manifest, or a folder under `incoming/`; sorted."""
     names = {key.removesuffix(".json") for key in _below(store, layout.prefix("status")) if key.endswith(".json")}
     names |= {key.removesuffix(".json") for key in _below(store, layout.prefix("jobs")) if key.endswith(".json")}
-    names |= set(_folders(store, layout, layout.prefix("incoming"), layout.depth))
+    names |= _folders(store, layout, layout.prefix("incoming"))
     return sorted(name for name in names if name.count("/") == layout.depth - 1)
 
 
@@ -142,14 +142,10 @@ def _below(store: Store, prefix: str) -> Iterator[str]:
         yield entry.key[len(prefix) :]
 
 
-def _folders(store: Store, layout: Layout, prefix: str, depth: int) -> Iterator[str]:
+def _folders(store: Store, layout: Layout, prefix: str) -> set[str]:
     """The jobs that have anything under a prefix of `incoming/`."""
     level = store.level(prefix)
-    yield from {layout.job_of(layout.rel_of_image(entry.key)) for entry in level.entries}
-    for folder in level.folders:
-        if layout.rel_of_image(folder) == CANARY:
-            continue
-        if depth > 1:
-            yield from _folders(store, layout, folder, depth - 1)
-        else:
-            yield layout.rel_of_image(folder).rstrip("/")
+    jobs, deeper = layout.jobs_at((entry.key for entry in level.entries), level.folders)
+    for folder in deeper:
+        jobs |= _folders(store, layout, folder)
+    return jobs

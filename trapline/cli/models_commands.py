@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from trapline.cli.options import Bucket, Data, Endpoint, Json, Project
-from trapline.cli.place import find_place
+from trapline.cli.options import HERE, Json, Where, located
 
 models = typer.Typer(
     name="models",
@@ -25,6 +24,7 @@ ModelName = Annotated[str, typer.Argument(metavar="NAME", help="The model, as `t
 
 
 @models.command()
+@located
 def add(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="The .onnx file, or a folder with model.yaml and the file it names.")
@@ -98,10 +98,7 @@ def add(
     ] = 120,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it is added.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the card and try it; add nothing.")] = False,
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
+    where: Where = HERE,
     json_: Json = False,
 ) -> None:
     """Bring a model: look into an ONNX file, write its card, try it, put both into the bucket.
@@ -125,37 +122,30 @@ def add(
             licence=licence, size=size, preset=preset, mean=mean, std=std, threshold=threshold, tiles=tiles,
             set=tuple(set_ or ()), card=card, sample=sample, promote=promote_, yes=yes, dry_run=dry_run, as_json=json_,
         )  # fmt: skip
-        run_add(find_place(project, data, bucket, endpoint), wanted, apart)
+        run_add(where.place(), wanted, apart)
 
 
 @models.command("list")
-def list_(
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
-    json_: Json = False,
-) -> None:
+@located
+def list_(where: Where = HERE, json_: Json = False) -> None:
     """List the models in the bucket, and which stages use them.
 
     Example: trapline models list
     """
     from trapline.cli.models_shown import list_models
 
-    list_models(find_place(project, data, bucket, endpoint), as_json=json_)
+    list_models(where.place(), as_json=json_)
 
 
 @models.command()
+@located
 def show(
     name: ModelName,
     version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="The one in force, unless given.")] = None,
     yaml_: Annotated[
         bool, typer.Option("--yaml", help="Print the card's file alone, as `add --card` takes it.")
     ] = False,
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
+    where: Where = HERE,
     json_: Json = False,
 ) -> None:
     """Show a model's card, its versions, and which stages use it.
@@ -164,17 +154,15 @@ def show(
     """
     from trapline.cli.models_shown import show_model
 
-    show_model(find_place(project, data, bucket, endpoint), name, version, as_json=json_, as_yaml=yaml_)
+    show_model(where.place(), name, version, as_json=json_, as_yaml=yaml_)
 
 
 @models.command()
+@located
 def promote(
     name: ModelName,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="The version that is to be in force.")],
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
+    where: Where = HERE,
     json_: Json = False,
 ) -> None:
     """Put a version into force: jobs that begin from now on use it.
@@ -185,18 +173,12 @@ def promote(
     """
     from trapline.cli.models_force import promote as run_promote
 
-    run_promote(find_place(project, data, bucket, endpoint), name, version, as_json=json_)
+    run_promote(where.place(), name, version, as_json=json_)
 
 
 @models.command()
-def rollback(
-    name: ModelName,
-    project: Project = Path(),
-    data: Data = None,
-    bucket: Bucket = None,
-    endpoint: Endpoint = None,
-    json_: Json = False,
-) -> None:
+@located
+def rollback(name: ModelName, where: Where = HERE, json_: Json = False) -> None:
     """Put the version into force that was so before.
 
     Twice goes back twice. `trapline models promote` goes forward again.
@@ -205,7 +187,7 @@ def rollback(
     """
     from trapline.cli.models_force import rollback as run_rollback
 
-    run_rollback(find_place(project, data, bucket, endpoint), name, as_json=json_)
+    run_rollback(where.place(), name, as_json=json_)
 
 
 @models.command()

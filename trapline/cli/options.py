@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
+
+from trapline.cli.place import Place, find_place
+
+T = TypeVar("T")
 
 Project = Annotated[
     Path, typer.Option("--project", help="The folder with pipeline.yaml.", show_default="the current folder")
@@ -31,3 +39,40 @@ Endpoint = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a command works, as typed: each field is an option of every command that is `located`."""
+
+    project: Project = Path()
+    data: Data = None
+    bucket: Bucket = None
+    endpoint: Endpoint = None
+
+    def place(self) -> Place:
+        """The project and its bucket. Raises `ConfigError` where there is none."""
+        return find_place(self.project, self.data, self.bucket, self.endpoint)
+
+
+HERE = Where()
+
+
+def located(command: Callable[..., T]) -> Callable[..., T]:
+    """The command with its parameter `where` taken apart into the options that say it."""
+    signature = inspect.signature(command, eval_str=True)
+    options = inspect.signature(Where, eval_str=True).parameters
+
+    @functools.wraps(command)
+    def typed(**given: Any) -> T:
+        where = Where(**{name: given.pop(name) for name in options})
+        return command(where=where, **given)
+
+    parameters = [new for old in signature.parameters.values() for new in _apart(old, list(options.values()))]
+    typed.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    typed.__annotations__ = {new.name: new.annotation for new in parameters}
+    return typed
+
+
+def _apart(parameter: inspect.Parameter, options: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    return options if parameter.name == "where" else [parameter]

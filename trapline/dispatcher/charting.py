@@ -9,7 +9,6 @@ from trapline import sweep
 from trapline.dispatcher import control_record, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import KeyUnusable, StoreError
-from trapline.keys import CANARY
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
 from trapline.ledger.states import Job
@@ -79,7 +78,7 @@ async def _manifests(world: World) -> dict[str, str]:
 async def names(world: World) -> None:
     """Find job folders and manifests that nobody told of, by folder names alone."""
     found = set(await _manifests(world))
-    found |= set(await _folders(world, world.layout.prefix("incoming"), world.layout.depth))
+    found |= await _folders(world, world.layout.prefix("incoming"))
     unknown = [name for name in sorted(found) if name not in world.ledger.jobs]
     known = [name for name in unknown if not await _refuse_unfit(world, name)]
     seen = await refusals.gets(world, [world.layout.seen(name) for name in known])
@@ -88,18 +87,12 @@ async def names(world: World) -> None:
             world.ledger.job(name, world.now())
 
 
-async def _folders(world: World, prefix: str, depth: int) -> list[str]:
-    """The jobs that have something under a prefix."""
+async def _folders(world: World, prefix: str) -> set[str]:
+    """The jobs that have something under a prefix of `incoming/`."""
     level = await world.store.level(prefix)
-    base = len(world.layout.prefix("incoming"))
-    jobs = [world.layout.job_of(entry.key[base:]) for entry in level.entries]
-    for folder in level.folders:
-        if folder[base:] == CANARY:
-            continue
-        if depth > 1:
-            jobs += await _folders(world, folder, depth - 1)
-        else:
-            jobs.append(folder[base:].rstrip("/"))
+    jobs, deeper = world.layout.jobs_at((entry.key for entry in level.entries), level.folders)
+    for folder in deeper:
+        jobs |= await _folders(world, folder)
     return jobs
 
 
