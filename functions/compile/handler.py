@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -55,8 +55,8 @@ class Compile:
 def _compiled(item: Item) -> dict[str, Any]:
     wanted = [name for name in item.parameters["outputs"] if item.final or name in outputs.PROVISIONAL]
     modules = {name: outputs.output(name) for name in wanted}  # what is not installed is told before anything is read
-    results = _results(item, _lines(item))
-    missing = {name: module.write(results, item.open) for name, module in modules.items()}
+    with closing(_results(item, _lines(item))) as results:
+        missing = {name: module.write(results, item.open) for name, module in modules.items()}
     left_out = {name: needs for name, needs in missing.items() if needs}
     return {**results.summary, **({"left_out": left_out} if left_out else {})}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 _NUMBERS = (float, int)
 _INFINITY = float("inf")
@@ -51,6 +52,25 @@ class Picture:
     def captured(self) -> datetime | None:
         """When the image was taken; without an offset where neither file nor station has one."""
         return moment(self.image.get("captured_at"))
+
+    @cached_property
+    def taken(self) -> datetime | None:
+        """When the image was taken, in UTC. A time without an offset is the time zone's, or UTC where there is none."""
+        when = self.captured
+        if when is not None and when.tzinfo is None:
+            when = when.replace(tzinfo=zone(self.timezone) or UTC)
+        try:
+            return when and when.astimezone(UTC)
+        except OverflowError:  # an offset that leads out of the calendar
+            return None
+
+    @property
+    def timezone(self) -> str | None:
+        """The IANA name of the time zone: the manifest's, or else the station's."""
+        for place in (self.deployment, self.station):
+            if zone(place.get("timezone")):
+                return str(place["timezone"])
+        return None
 
     @property
     def size(self) -> tuple[float, float] | None:
@@ -115,6 +135,15 @@ def moment(text: Any) -> datetime | None:
     try:
         return datetime.fromisoformat(text)
     except (ValueError, TypeError):
+        return None
+
+
+@lru_cache
+def zone(name: Any) -> ZoneInfo | None:
+    """The time zone of an IANA name; None where there is none of that name."""
+    try:
+        return ZoneInfo(name) if isinstance(name, str) and name else None
+    except (KeyError, ValueError, OSError):
         return None
 
 

@@ -6,10 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from functions.compile.bursts import Bursts
 from functions.compile.picture import Picture
+from trapline.pipeline.spec import seconds
+
+GAP = "PT60S"  # between images of one burst, unless `events` says otherwise
 
 
 class Pixels(Protocol):
@@ -46,6 +52,17 @@ class Results:
         with self.lines() as stream:
             for line in stream:
                 yield Picture(json.loads(line))
+
+    @cached_property
+    def bursts(self) -> Bursts:
+        """The job's events; made at first use."""
+        gap = timedelta(seconds=seconds(self.parameters.get("events", {}).get("gap", GAP)))
+        return Bursts(self.job, self.pictures(), gap, self.scratch)
+
+    def close(self) -> None:
+        """Let go of what was made on the way."""
+        if "bursts" in self.__dict__:
+            self.bursts.close()
 
 
 class Output(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, BinaryIO
 
 import pytest
@@ -43,7 +44,7 @@ class Item:
     station: dict[str, Any] = field(default_factory=dict)
     not_received: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
-    scratch: Path = Path("nowhere")
+    scratch: Path = field(default_factory=lambda: Path(mkdtemp(prefix="trapline-test-")))
     files: dict[str, bytes] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
 
