@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
-from functions.compile.picture import Picture, label_of, zone
+from functions.compile.deployments import identity
+from functions.compile.picture import Picture, label_of, number, zone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -20,40 +21,36 @@ _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
-CREATE TABLE images (rel TEXT PRIMARY KEY, at INTEGER, given TEXT, event TEXT);
+CREATE TABLE places (place TEXT PRIMARY KEY, latitude REAL, longitude REAL, timezone TEXT) WITHOUT ROWID;
+CREATE TABLE images (rel TEXT PRIMARY KEY, place TEXT, at INTEGER, given TEXT, seen INTEGER, event TEXT);
 CREATE TABLE found (rel TEXT, label TEXT, n INTEGER);
 CREATE TABLE bursts (rel TEXT PRIMARY KEY, event TEXT) WITHOUT ROWID;
 """
-_INDEXES = """
-CREATE INDEX by_time ON images (at, rel) WHERE given IS NULL AND at IS NOT NULL;
-"""
+_IN_BURSTS = "given IS NULL AND at IS NOT NULL"
+_INDEXES = f"CREATE INDEX by_time ON images (place, at, rel) WHERE {_IN_BURSTS};"
+_IN_ORDER = f"SELECT rel, place, at FROM images WHERE {_IN_BURSTS} ORDER BY place, at, rel"
 _SUMS = """
 BEGIN;
 UPDATE images SET event = coalesce(given, (SELECT event FROM bursts WHERE bursts.rel = images.rel), rel);
 CREATE TABLE events AS
-  SELECT event AS id, min(at) AS first, max(at) AS last, count(*) AS images FROM images GROUP BY event;
+  SELECT event AS id, min(at) AS first, max(at) AS last, count(*) AS images, min(place) AS place
+  FROM images WHERE seen GROUP BY event;
 CREATE INDEX by_start ON events (first IS NULL, first, id);
+CREATE UNIQUE INDEX by_id ON events (id);
 CREATE TABLE largest (event TEXT, label TEXT, n INTEGER, PRIMARY KEY (event, label)) WITHOUT ROWID;
 INSERT INTO largest
   SELECT images.event, found.label, max(found.n) FROM found JOIN images USING (rel) GROUP BY images.event, found.label;
 COMMIT;
 """
-_ROWS = """
-SELECT events.id, first, last, images, label, n FROM events LEFT JOIN largest ON largest.event = events.id
+_ABOUT = "events.id, first, last, images, events.place, latitude, longitude, timezone"
+_ROWS = f"""
+SELECT {_ABOUT}, label, n FROM events JOIN places USING (place) LEFT JOIN largest ON largest.event = events.id
 ORDER BY first IS NULL, first, id, label
 """
-
-
-@dataclass(frozen=True)
-class Largest:
-    """How many of a label were seen at once in an event. An event without any has one row, of label None."""
-
-    id: str
-    start: datetime | None  # the first image's capture time; None where no image has one
-    end: datetime | None
-    images: int  # that were looked at
-    label: str | None
-    most: int  # in one image
+_ONE = f"""
+SELECT {_ABOUT} FROM images JOIN events ON events.id = images.event JOIN places ON places.place = events.place
+WHERE rel = ?
+"""
 
 
 @dataclass(frozen=True)
@@ -61,27 +58,29 @@ class Event:
     """Images that show one thing happening."""
 
     id: str
-    start: datetime | None  # the first image's capture time, in the station's time zone; None where no image has one
-    end: datetime | None
+    start: datetime | None  # the first image's capture time, in the place's time zone; None where no image has one
+    end: datetime | None  # the last image's
     images: int  # that were looked at
     counts: dict[str, int] = field(default_factory=dict)  # label → the largest count in one image of the event
+    place: str = ""  # its deployment in the manifest, where that has a name
+    latitude: float | None = None  # degrees
+    longitude: float | None = None
+    timezone: str | None = None  # an IANA name
 
 
 class Bursts:
     """The events of a job, in a file: memory does not grow with the job.
 
-    Images whose capture times are at most `gap` apart, each from the one before, are one event, named for the job and
-    the time of its first image. What is added elsewhere in the job changes no name. Times are compared as instants;
-    those without an offset are the time zone's, or UTC. The manifest's `eventId` wins, and such images bind no others.
-    An image without a time is an event of its own, named by its path. An image that was not looked at (failed,
-    blocked, pending) forms none.
+    Images of one place whose capture times are at most `gap` apart, each from the one before, are one event. It is
+    named for the job and the time of its first image: what is added elsewhere in the job changes no name. Times are
+    compared as instants. The manifest's `eventId` wins, and such images bind no others. An image without a time is an
+    event of its own, named by its path. An image that was not looked at (failed, blocked, pending) forms none.
     """
 
     def __init__(self, job: str, pictures: Iterable[Picture], gap: timedelta, folder: Path) -> None:
         path = folder / "bursts.sqlite"
         path.unlink(missing_ok=True)
         self._job = job
-        self._zone: tzinfo = UTC
         self._book = sqlite3.connect(path, isolation_level=None)
         self._book.executescript(_TABLES)
         with self._at_once():
@@ -93,58 +92,78 @@ class Bursts:
 
     def event_of(self, rel: str) -> str | None:
         """The id of an image's event; None where it was not looked at and no manifest names one."""
-        row = self._book.execute("SELECT event FROM images WHERE rel = ?", (_stored(rel),)).fetchone()
+        row = self._book.execute("SELECT event FROM images WHERE rel = ?", (stored(rel),)).fetchone()
         return row[0] if row else None
 
-    def largest(self) -> Iterator[Largest]:
-        """The largest count in one image by event and label: events by their start, those without a time last."""
-        for ident, first, last, images, label, count in self._book.execute(_ROWS):
-            yield Largest(ident, self._when(first), self._when(last), images, label, count or 0)
+    def around(self, rel: str) -> Event | None:
+        """The event that an image is part of, without its counts; None where it was not looked at."""
+        row = self._book.execute(_ONE, (stored(rel),)).fetchone()
+        return _event(*row) if row else None
+
+    def largest(self) -> Iterator[tuple[Event, str | None, int]]:
+        """Events (without their counts) by their start, those without one last; each label, the most in one image.
+
+        An event that shows nothing comes once, with None and 0.
+        """
+        for *about, label, most in self._book.execute(_ROWS):
+            yield _event(*about), label, most or 0
 
     def events(self) -> Iterator[Event]:
-        """The events, by their start; those without a time last."""
-        for ident, group in groupby(self.largest(), key=lambda row: row.id):
+        """The events, by their start; those without one last."""
+        for _, group in groupby(self.largest(), key=lambda row: row[0].id):
             rows = list(group)
-            counts = {row.label: row.most for row in rows if row.label is not None}
-            yield Event(ident, rows[0].start, rows[0].end, rows[0].images, counts)
+            rows[0][0].counts.update({label: most for _, label, most in rows if label is not None})
+            yield rows[0][0]
 
     def close(self) -> None:
         self._book.close()
 
     @contextmanager
     def _at_once(self) -> Iterator[None]:
-        """What is put in by the block, in one transaction."""
+        """What the block puts in, in one transaction."""
         self._book.execute("BEGIN")
         yield
         self._book.execute("COMMIT")
 
     def _fill(self, pictures: Iterable[Picture]) -> None:
         for picture in pictures:
-            if picture.state != _SEEN:
+            seen = picture.state == _SEEN
+            if not seen and not picture.event:
                 continue
-            self._zone = zone(picture.timezone) or self._zone
-            rel, given = _stored(picture.rel), picture.event and _stored(picture.event)
-            self._book.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, NULL)", (rel, _ticks(picture), given))
-            labels = Counter(_stored(label_of(*named)) for named in picture.named)
-            self._book.executemany("INSERT INTO found VALUES (?, ?, ?)", ((rel, *seen) for seen in labels.items()))
+            rel, place = stored(picture.rel), stored(identity(picture.deployment))
+            row = (rel, place, _ticks(picture), picture.event and stored(picture.event), seen)
+            self._book.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, NULL)", row)
+            where = (*map(_real, picture.coordinates), picture.timezone)
+            self._book.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)", (place, *where))
+            labels = Counter(stored(label_of(*named)) for named in picture.named) if seen else {}
+            self._book.executemany("INSERT INTO found VALUES (?, ?, ?)", ((rel, *count) for count in labels.items()))
 
     def _named(self, gap: int) -> Iterator[tuple[str, str]]:
-        """Each image that has a time and no event of the manifest's, with its burst's name."""
-        name, before = "", None
-        query = "SELECT rel, at FROM images WHERE given IS NULL AND at IS NOT NULL ORDER BY at, rel"
-        for rel, at in self._book.execute(query):
-            if before is None or at - before > gap:
-                name = _stored(f"{self._job}/{_readable(self._when(at))}")
-            before = at
+        """Each image of a burst, with the burst's name."""
+        zones = dict(self._book.execute("SELECT place, timezone FROM places"))
+        name, before = "", ("", 0)
+        for rel, place, at in self._book.execute(_IN_ORDER):
+            if not name or place != before[0] or at - before[1] > gap:
+                name = "/".join(part for part in (stored(self._job), place, _readable(_when(at, zones[place]))) if part)
+            before = (place, at)
             yield rel, name
 
-    def _when(self, ticks: int | None) -> datetime | None:
-        if ticks is None:
-            return None
-        try:
-            return (_EPOCH + ticks * _TICK).astimezone(self._zone)
-        except OverflowError:  # at the calendar's very ends
-            return _EPOCH + ticks * _TICK
+
+def _event(*about: object) -> Event:
+    ident, first, last, images, place, latitude, longitude, timezone = about
+    ends = (_when(first, timezone), _when(last, timezone))  # type: ignore[arg-type]
+    return Event(ident, *ends, images, {}, place, latitude, longitude, timezone)  # type: ignore[arg-type]
+
+
+def _when(ticks: int | None, timezone: str | None) -> datetime | None:
+    """A moment by the clocks of its place; UTC where nobody says which."""
+    if ticks is None:
+        return None
+    at = _EPOCH + ticks * _TICK
+    try:
+        return at.astimezone(zone(timezone) or UTC)
+    except OverflowError:  # at the calendar's very ends
+        return at
 
 
 def _ticks(picture: Picture) -> int | None:
@@ -152,14 +171,19 @@ def _ticks(picture: Picture) -> int | None:
     return None if picture.taken is None else (picture.taken - _EPOCH) // _TICK
 
 
+def _real(value: object) -> float | None:
+    found = number(value)
+    return None if found is None else float(found)
+
+
 def _readable(when: datetime | None) -> str:
     """A time as part of a name, such as 20261120T220000+0100; with its fraction where it has one."""
     if when is None:
         return ""
     fraction = f".{when.microsecond:06d}" if when.microsecond else ""
-    return f"{when:%Y%m%dT%H%M%S}{fraction}{when:%z}"
+    return f"{when.year:04d}{when:%m%dT%H%M%S}{fraction}{when:%z}"
 
 
-def _stored(text: str) -> str:
+def stored(text: str) -> str:
     """Text that a file can hold: half a surrogate pair as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

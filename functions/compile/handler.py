@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from functions.compile import jsonl, outputs
+from functions.compile.deployments import Deployments
 from functions.compile.member import Member, View
 from functions.compile.picture import Picture
 from functions.compile.results import Pixels, Results
@@ -63,10 +64,10 @@ def _compiled(item: Item) -> dict[str, Any]:
 
 def _lines(item: Item) -> dict[str, Any]:
     """Write `results.jsonl`; the counts of what is in it."""
-    deployment, tally = _deployment(item), Tally()
+    deployments, tally = Deployments(item.manifest), Tally()
     with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
-            fields = jsonl.fields(View(member, item.revision, item.station, deployment))
+            fields = jsonl.fields(View(member, item.revision, item.station, deployments.of(member.entry.id)))
             tally.add(Picture(fields))
             lines.write(jsonl.line(fields))
     return tally.body(len(item.not_received))
@@ -80,14 +81,10 @@ def _results(item: Item, summary: dict[str, Any]) -> Results:
         lines=lambda: item.read(LINES),
         summary=summary,
         station=item.station,
-        deployment=_deployment(item),
+        deployment=Deployments(item.manifest).of(""),
         not_received=item.not_received,
         scratch=item.scratch,
         manifest=item.manifest,
         parameters=item.parameters,
         image=item.image,
     )
-
-
-def _deployment(item: Item) -> dict[str, Any]:
-    return (item.manifest or {}).get("deployment") or {}

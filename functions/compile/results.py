@@ -40,7 +40,7 @@ class Results:
     lines: Callable[[], BinaryIO]  # `results.jsonl`, from its beginning
     summary: dict[str, Any]  # the counts: what the summary will say in `results`
     station: dict[str, Any]
-    deployment: dict[str, Any]  # the manifest's
+    deployment: dict[str, Any]  # the manifest's `deployment`; a line has the image's own
     not_received: tuple[str, ...]
     scratch: Path  # a folder of this compile alone, gone after it
     manifest: dict[str, Any] | None = None  # without tokens

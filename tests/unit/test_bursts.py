@@ -148,7 +148,7 @@ def test_nothing_has_no_events(tmp_path: Path) -> None:
 
 def test_an_event_is_read_as_it_was_made(tmp_path: Path) -> None:
     (event,) = bursts(tmp_path, picture("a", "2026-11-20T22:00:00Z", "moth")).events()
-    assert event == Event(event.id, event.start, event.end, 1, {"moth": 1})
+    assert event == Event(event.id, event.start, event.end, 1, {"moth": 1}, timezone="Europe/Copenhagen")
     assert event.start is not None and event.start.isoformat() == "2026-11-20T23:00:00+01:00"
 
 
@@ -164,3 +164,23 @@ def test_nonsense_is_refused_with_what_to_write(events: dict[str, Any], said: st
     with pytest.raises(ConfigError, match=r"stages\.compile\.parameters\.events") as refused:
         parameters("compile", events=events)
     assert said in str(refused.value)
+
+
+def test_images_of_two_deployments_are_no_burst_and_the_event_says_where(tmp_path: Path) -> None:
+    north = {"deploymentID": "north", "latitude": 56, "longitude": 10.5, "timezone": "Europe/Oslo"}
+    south = {"deploymentID": "south", "latitude": -33.9, "longitude": 18, "timezone": "Africa/Johannesburg"}
+    made = bursts(
+        tmp_path,
+        *(picture(f"{n}", f"2026-11-20T22:00:0{n}Z", deployment=(north, south)[n % 2]) for n in range(4)),
+    )
+    assert [(event.id, event.place, event.latitude, event.timezone, event.images) for event in made.events()] == [
+        (f"{JOB}/north/20261120T230000+0100", "north", 56.0, "Europe/Oslo", 2),
+        (f"{JOB}/south/20261121T000001+0200", "south", -33.9, "Africa/Johannesburg", 2),
+    ]
+
+
+def test_a_failed_image_keeps_the_manifests_event_and_is_not_counted_in_it(tmp_path: Path) -> None:
+    made = bursts(tmp_path, picture("a", None, "moth", eventId="E1"), picture("b", state="failed", eventId="E1"))
+    assert (made.event_of("b"), [event.images for event in made.events()]) == ("E1", [1])
+    alone = bursts(tmp_path, picture("b", state="failed", eventId="E1"))
+    assert (alone.event_of("b"), list(alone.events()), alone.around("b")) == ("E1", [], None)
