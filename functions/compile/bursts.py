@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from functions.compile.deployments import identity
-from functions.compile.picture import Picture, label_of, number, zone
+from functions.compile.picture import Picture, label_of, real, zone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -133,7 +133,7 @@ class Bursts:
             rel, place = stored(picture.rel), stored(identity(picture.deployment))
             row = (rel, place, _ticks(picture), picture.event and stored(picture.event), seen)
             self._book.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, NULL)", row)
-            where = (*map(_real, picture.coordinates), picture.timezone)
+            where = (*map(real, picture.coordinates), picture.timezone)
             self._book.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)", (place, *where))
             labels = Counter(stored(label_of(*named)) for named in picture.named) if seen else {}
             self._book.executemany("INSERT INTO found VALUES (?, ?, ?)", ((rel, *count) for count in labels.items()))
@@ -169,11 +169,6 @@ def _when(ticks: int | None, timezone: str | None) -> datetime | None:
 def _ticks(picture: Picture) -> int | None:
     """When an image was taken, in microseconds since 1970 UTC."""
     return None if picture.taken is None else (picture.taken - _EPOCH) // _TICK
-
-
-def _real(value: object) -> float | None:
-    found = number(value)
-    return None if found is None else float(found)
 
 
 def _readable(when: datetime | None) -> str:

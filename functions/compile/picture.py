@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 _NUMBERS = (float, int)
-_INFINITY = float("inf")
+_MOST = 1e15  # no pixel, score or degree is larger; what is, is no number here
 _CORNERS = ("x1", "y1", "x2", "y2")
 
 Mapping = dict[str, Any]
@@ -119,6 +119,25 @@ def classification(detection: Mapping) -> Mapping:
     return max(entries, key=lambda entry: number(entry.get("score")) or 0.0, default={})
 
 
+def ranked(detection: Mapping) -> list[Mapping]:
+    """A detection's classifications: the best one, then the others by their scores."""
+    found, best = detection.get("classifications"), classification(detection)
+    others = (
+        [entry for entry in found if isinstance(entry, dict) and entry is not best] if isinstance(found, list) else []
+    )
+    others.sort(key=lambda entry: -(number(entry.get("score")) or 0.0))
+    return [best, *others] if best else others
+
+
+def sureness(detection: Mapping, top: Mapping) -> float | None:
+    """How sure the word of `label_of` is, 0 to 1: the best classification's score, or else the detector's confidence.
+
+    None where neither said so.
+    """
+    found = number(top.get("score") if top.get("label") else detection.get("confidence"))
+    return None if found is None or not 0 <= found <= 1 else found
+
+
 def corners(detection: Mapping) -> tuple[float, float, float, float] | None:
     """A detection's box: x1, y1, x2, y2 in pixels of the image as displayed; None where it has no whole one."""
     box = detection.get("box", detection.get("bbox"))
@@ -153,10 +172,16 @@ def as_utc(when: datetime) -> datetime:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if type(value) not in _NUMBERS or not -_INFINITY < value < _INFINITY:
+    """A number that can be reckoned with, or None."""
+    if type(value) not in _NUMBERS or not -_MOST < value < _MOST:
         return None
     return value  # type: ignore[no-any-return]
+
+
+def real(value: Any) -> float | None:
+    """Likewise, as a float."""
+    found = number(value)
+    return None if found is None else float(found)
 
 
 def mapping(value: Any) -> Mapping:

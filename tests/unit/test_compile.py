@@ -4,125 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, BinaryIO
 
 import pytest
 
 from functions.compile.handler import Compile
-from functions.compile.outputs.csv import COLUMNS
+from functions.compile.table import COLUMNS
 from functions.compile.tally import LABELS
-from trapline.errors import Permanent
-from trapline.records import DeadLetter, ImageRecord, ModelRef, ProducedBy, RollEntry, Source, StageNote
+from tests.compiled import FORMULAS, SHA, Item, Member, compiled, done, failed, moth, note, with_detections
+from trapline.records import RollEntry
 
-SHA = "ab" * 32
 TABLES = ("observations.csv", "events.csv")
-FORMULAS = [f"{lead}{sign}cmd|x!A1" for lead in ("", " ", "\n", "\u00a0") for sign in "=+-@"] + ["\tx", "\rx", "＝1+1"]
-
-
-@dataclass(frozen=True)
-class Member:
-    entry: RollEntry
-    record: ImageRecord | None = None
-    dead_letter: DeadLetter | None = None
-
-
-@dataclass
-class Item:
-    """A job in memory, with the files that compile writes."""
-
-    members: list[Member]
-    job: str = "st7/2026-11-20"
-    revision: str = "r1-0a1b2c3d"
-    final: bool = True
-    manifest: dict[str, Any] | None = None
-    station: dict[str, Any] = field(default_factory=dict)
-    not_received: tuple[str, ...] = ()
-    parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
-    scratch: Path = field(default_factory=lambda: Path(mkdtemp(prefix="trapline-test-")))
-    files: dict[str, bytes] = field(default_factory=dict)
-    types: dict[str, str] = field(default_factory=dict)
-
-    def roll(self) -> Iterator[Member]:
-        return iter(self.members)
-
-    @contextmanager
-    def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:
-        buffer = io.BytesIO()
-        yield buffer
-        self.files[name], self.types[name] = buffer.getvalue(), content_type
-
-    def read(self, name: str) -> BinaryIO:
-        return io.BytesIO(self.files[name])
-
-    def image(self, key: str) -> Any:
-        raise Permanent(f"{key} is not there.", code="source_missing")
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.files["results.jsonl"].splitlines()]
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        return self.table("observations.csv")
-
-    def table(self, name: str) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.files[name].decode(), newline="")))
-
-
-def compiled(*members: Member, **job: Any) -> tuple[Item, dict[str, Any]]:
-    function, item = Compile(), Item(list(members), **job)
-    function.setup(None)
-    (body,) = function.handle([item])
-    return item, body
-
-
-def note(function: str, outcome: Any = "done", model: str = "") -> StageNote:
-    made = ProducedBy(
-        function=function, version="1.2.0", model=ModelRef(name=model, version="7", sha256=SHA) if model else None
-    )
-    return StageNote(outcome=outcome, recipe="c0ffee", produced_by=made)
-
-
-def done(rel: str = "st7/2026-11-20/a.jpg", known: dict[str, Any] | None = None, **entry: Any) -> Member:
-    stages = {"detect": note("detect", model="finder"), "classify": note("classify", model="namer")}
-    record = ImageRecord(
-        stage="classify",
-        source=Source(key=f"incoming/{rel}", etag="e1", size=10, sha256=SHA),
-        recipe="c0ffee",
-        produced_by=stages["classify"].produced_by,
-        stages=stages,
-        known={"image": {"width": 40, "height": 30}, "detections": []} if known is None else known,
-    )
-    return Member(RollEntry(rel=rel, state=entry.pop("state", "done"), **entry), record)
-
-
-def failed(rel: str, code: str = "image_truncated") -> Member:
-    letter = DeadLetter(
-        stage="detect",
-        job="st7/2026-11-20",
-        source=Source(key=f"incoming/{rel}"),
-        code=code,
-        message="cut",
-        remedy="again",
-    )
-    return Member(RollEntry(rel=rel, state="failed", stage="detect", code=code), None, letter)
-
-
-def moth(**fields: Any) -> dict[str, Any]:
-    kinds = [{"label": "Noctua pronuba", "score": 0.9}, {"label": "Xestia", "score": 0.05}]
-    found = {"id": "d1", "box": [1.5, 2, 30, 20.25], "label": "insect", "confidence": 0.8, "classifications": kinds}
-    return {**found, **fields}
-
-
-def with_detections(*found: dict[str, Any], rel: str = "a.jpg", **image: Any) -> Member:
-    return done(rel, {"image": {"width": 40, "height": 30, **image}, "detections": list(found)})
 
 
 def test_a_detection_has_a_row_with_its_box_its_best_name_and_what_made_them() -> None:

@@ -7,25 +7,18 @@ from typing import Any
 
 from functions.compile.bursts import Event
 from functions.compile.cells import cell, line, numeral, quoted, row
-from functions.compile.picture import Mapping, Picture, mapping
+from functions.compile.made import Made, made
+from functions.compile.picture import Mapping, Picture, corners
 from functions.compile.results import Open, Results
+from functions.compile.table import COLUMNS
 
-_MODEL = ("", "_version", "_model", "_model_version", "_model_sha256")
-COLUMNS = (
-    *("revision", "job", "file", "image_id", "image_sha256", "captured_at", "eventID", "width", "height"),
-    *("state", "failure_code", "detection_id", "x1", "y1", "x2", "y2"),
-    *("detection_label", "detection_confidence", "label", "score"),
-    *(f"detector{part}" for part in _MODEL),
-    *(f"classifier{part}" for part in _MODEL),
-    *("latitude", "longitude", "timezone"),
-)
 EVENT_COLUMNS = (
     *("revision", "job", "eventID", "start", "end", "images", "label", "count"),
     *("latitude", "longitude", "timezone"),
 )
 _TYPE = "text/csv; charset=utf-8"
-_CORNERS = ("x1", "y1", "x2", "y2")
-_NOBODY = "," * (len(_MODEL) - 1)
+_NOWHERE = (None,) * 4
+_NOBODY = "," * (len(vars(Made())) - 1)
 
 
 def write(results: Results, open: Open) -> list[str]:
@@ -91,19 +84,11 @@ def _image_cells(picture: Picture, event: str | None) -> list[str]:
 
 
 def _detection(detection: Mapping, top: Mapping) -> str:
-    x1, y1, x2, y2 = _box(detection)
+    x1, y1, x2, y2 = map(numeral, corners(detection) or _NOWHERE)
     confidence, score = numeral(detection.get("confidence")), numeral(top.get("score"))
     words = detection.get("id"), detection.get("label"), top.get("label")
     ident, found, named = (quoted(cell(word)) for word in words)
     return f"{ident},{x1},{y1},{x2},{y2},{found},{confidence},{named},{score}"
-
-
-def _box(detection: Mapping) -> list[str]:
-    """Pixel corners."""
-    found = detection.get("box", detection.get("bbox"))
-    if isinstance(found, list) and len(found) == len(_CORNERS):
-        return [numeral(corner) for corner in found]
-    return [numeral(mapping(found).get(corner)) for corner in _CORNERS]
 
 
 class _Made:
@@ -117,11 +102,5 @@ class _Made:
         key = (str(part.get("stage")), first)
         if key not in self._known:
             note = self._picture.made(part, first=first)
-            self._known[key] = line(map(cell, _made_by(note))) if note else _NOBODY
+            self._known[key] = line(map(cell, vars(made(note)).values()))
         return self._known[key]
-
-
-def _made_by(note: Mapping) -> list[Any]:
-    made = mapping(note.get("produced_by"))
-    model = mapping(made.get("model"))
-    return [made.get("function"), made.get("version"), *(model.get(name) for name in ("name", "version", "sha256"))]
