@@ -33,7 +33,8 @@ _SUMS = """
 BEGIN;
 UPDATE images SET event = coalesce(given, (SELECT event FROM bursts WHERE bursts.rel = images.rel), rel);
 CREATE TABLE events AS
-  SELECT event AS id, min(at) AS first, max(at) AS last, count(*) AS images, min(place) AS place
+  SELECT event AS id, min(at) AS first, max(at) AS last, count(*) AS images,
+    coalesce(min(CASE WHEN at IS NOT NULL THEN place END), min(place)) AS place
   FROM images WHERE seen GROUP BY event;
 CREATE INDEX by_start ON events (first IS NULL, first, id);
 CREATE UNIQUE INDEX by_id ON events (id);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from functions.compile.bursts import stored
 
@@ -23,7 +23,7 @@ class Pairs:
         self.pairs = pairs
 
 
-def write_document(stream: BinaryIO, fields: dict[str, Any]) -> None:
+def write_document(stream: IO[bytes], fields: dict[str, Any]) -> None:
     """Write an object. A value that is a function is called when its turn has come, after those before it."""
     for number, (name, value) in enumerate(fields.items()):
         stream.write(f"{',' if number else '{'}\n{_text(name)}: ".encode())
@@ -31,7 +31,7 @@ def write_document(stream: BinaryIO, fields: dict[str, Any]) -> None:
     stream.write(b"\n}\n")
 
 
-def _write(stream: BinaryIO, value: Any) -> None:
+def _write(stream: IO[bytes], value: Any) -> None:
     if isinstance(value, Items):
         _list(stream, "[]", (as_json(entry) for entry in value.entries))
     elif isinstance(value, Pairs):
@@ -40,7 +40,7 @@ def _write(stream: BinaryIO, value: Any) -> None:
         stream.write(as_json(value))
 
 
-def _list(stream: BinaryIO, brackets: str, entries: Iterable[bytes]) -> None:
+def _list(stream: IO[bytes], brackets: str, entries: Iterable[bytes]) -> None:
     before = brackets[:1].encode() + b"\n"
     for entry in entries:
         stream.write(before + entry)

@@ -1,10 +1,10 @@
-"""What made a part of an image, in words: the function and the model of a stage's note."""
+"""What made a part of an image, in words: the function and the model of a stage's note, or a person."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from functions.compile.picture import Mapping, mapping
+from functions.compile.picture import HUMAN, Mapping, Picture, mapping
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Made:
     def name(self) -> str:
         """The model with its version, or else the function with its own."""
         return f"{self.model} {self.model_version}".strip() or f"{self.function} {self.version}".strip()
+
+
+def maker(picture: Picture, part: Mapping, *, first: bool) -> Made:
+    """Who made a detection (`first`) or a classification of an image: a stage, or a person."""
+    return Made(function=HUMAN) if part.get("by") == HUMAN else made(picture.made(part, first=first))
 
 
 def made(note: Mapping | None) -> Made:

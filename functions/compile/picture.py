@@ -13,6 +13,8 @@ _CORNERS = ("x1", "y1", "x2", "y2")
 
 Mapping = dict[str, Any]
 
+HUMAN = "human"  # the `by` of a classification that a person made; it has no score
+
 
 class Picture:
     """One line of `results.jsonl`: an image, what became of it, and what is on it."""
@@ -119,14 +121,13 @@ def classification(detection: Mapping) -> Mapping:
     return max(entries, key=lambda entry: number(entry.get("score")) or 0.0, default={})
 
 
-def ranked(detection: Mapping) -> list[Mapping]:
-    """A detection's classifications: the best one, then the others by their scores."""
+def ranked(detection: Mapping, top: Mapping) -> list[Mapping]:
+    """A detection's classifications: the best one, `top`, then the models' others by their scores."""
     found, best = detection.get("classifications"), classification(detection)
-    others = (
-        [entry for entry in found if isinstance(entry, dict) and entry is not best] if isinstance(found, list) else []
-    )
+    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    others = [entry for entry in entries if entry is not top and (entry is not best or top.get("by") == HUMAN)]
     others.sort(key=lambda entry: -(number(entry.get("score")) or 0.0))
-    return [best, *others] if best else others
+    return [top, *others] if top else others
 
 
 def sureness(detection: Mapping, top: Mapping) -> float | None:
@@ -134,6 +135,8 @@ def sureness(detection: Mapping, top: Mapping) -> float | None:
 
     None where neither said so.
     """
+    if top.get("by") == HUMAN:
+        return None
     found = number(top.get("score") if top.get("label") else detection.get("confidence"))
     return None if found is None or not 0 <= found <= 1 else found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from functions.compile.bursts import stored
-from functions.compile.made import made
+from functions.compile.made import maker
 from functions.compile.picture import Mapping, Picture, corners, number, real
 
 Kind = Literal["text", "time", "whole", "real"]
@@ -51,7 +51,7 @@ def _detection(detection: Mapping, top: Mapping) -> list[Any]:
 
 
 def _made(picture: Picture, part: Mapping, *, first: bool) -> list[str | None]:
-    return [word or None for word in vars(made(picture.made(part, first=first))).values()]
+    return [word or None for word in vars(maker(picture, part, first=first)).values()]
 
 
 def _word(value: Any) -> str | None:

@@ -34,15 +34,22 @@ class Words:
             known = self._recent[word] = self._looked_up(stored(word))
         return known
 
+    def __contains__(self, word: str) -> bool:
+        """Whether a word has a number."""
+        return self._book.execute("SELECT 1 FROM words WHERE word = ?", (stored(word),)).fetchone() is not None
+
     def __iter__(self) -> Iterator[tuple[int, str]]:
         """Every number with its word, by number."""
         yield from self._book.execute("SELECT n, word FROM words ORDER BY n")
+
+    def close(self) -> None:
+        self._book.close()
 
     def __enter__(self) -> Words:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._book.close()
+        self.close()
 
     def _looked_up(self, word: str) -> int:
         self._book.execute("INSERT OR IGNORE INTO words (word) VALUES (?)", (word,))

@@ -6,8 +6,8 @@ from typing import Any
 
 from functions.compile.document import Items, write_document
 from functions.compile.frames import within
-from functions.compile.made import made
-from functions.compile.picture import Mapping, Picture, corners, mapping, moment, number, ranked, real
+from functions.compile.made import Made, made, maker
+from functions.compile.picture import HUMAN, Mapping, Picture, corners, mapping, moment, number, ranked, real
 from functions.compile.results import Open, Results
 
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -33,7 +33,7 @@ def _image(picture: Picture, addresses: dict[Any, Any]) -> dict[str, Any]:
         "sourceImageUrl": addresses.get(picture.id or "") or picture.key or picture.rel,
         "eventId": picture.event,
         "stages": [_stage(name, note) for name, note in picture.stages.items()],
-        "detections": [_detection(picture, detection) for detection in picture.detections],
+        "detections": [_detection(picture, *named) for named in picture.named],
     }
     return {**entry, "failure": _failure(picture)} if picture.state != "done" else entry
 
@@ -52,28 +52,27 @@ def _stage(name: str, note: Mapping) -> dict[str, Any]:
     at = moment(note.get("at"))
     return {
         "taskId": name,
-        "version": _version(note),
+        "version": _version(made(note)),
         "timing": {"http": 0.0, "inference": seconds, "total": seconds},
         "timestamp": int(at.timestamp()) if at else 0,
     }
 
 
-def _version(note: Mapping | None) -> dict[str, str] | None:
+def _version(by: Made) -> dict[str, str] | None:
     """The algorithm (the model, or the function where it has none), and the versions of function and model."""
-    by = made(note)
     version = {"algorithm": by.model or by.function, "apiVersion": by.version, "modelVersion": by.model_version}
     return version if by.function else None
 
 
-def _detection(picture: Picture, detection: Mapping) -> dict[str, Any]:
+def _detection(picture: Picture, detection: Mapping, top: Mapping) -> dict[str, Any]:
     entry = {
         "id": _text(detection.get("id")),
         "cropUrl": _text(mapping(detection.get("crop")).get("key")),
-        "version": _version(picture.made(detection, first=True)),
+        "version": _version(maker(picture, detection, first=True)),
         "boundingBox": _box(picture, detection),
         "label": _text(detection.get("label")),
         "confidence": number(detection.get("confidence")),
-        "classifications": _classifications(picture, ranked(detection)),
+        "classifications": _classifications(picture, ranked(detection, top)),
     }
     features = _features(picture, detection)
     return {**entry, "cnnFeatures": features} if features else entry
@@ -102,20 +101,18 @@ def _features(picture: Picture, detection: Mapping) -> dict[str, Any] | None:
 
 def _classifications(picture: Picture, entries: list[Mapping]) -> list[dict[str, Any]]:
     """One entry for each that classified, its labels with the best first."""
-    groups: dict[int, tuple[Mapping | None, list[Mapping]]] = {}
+    groups: dict[Made, list[Mapping]] = {}
     for entry in entries:
-        note = picture.made(entry, first=False)
-        groups.setdefault(id(note), (note, []))[1].append(entry)
-    return [_names(note, group) for note, group in groups.values()]
+        groups.setdefault(maker(picture, entry, first=False), []).append(entry)
+    return [_names(by, group) for by, group in groups.items()]
 
 
-def _names(note: Mapping | None, entries: list[Mapping]) -> dict[str, Any]:
+def _names(by: Made, entries: list[Mapping]) -> dict[str, Any]:
     labels = [str(entry.get("label") or "") for entry in entries]
-    scores = [real(entry.get("score")) or 0.0 for entry in entries]
-    version = _version(note)
+    scores = [1.0 if by.function == HUMAN else real(entry.get("score")) or 0.0 for entry in entries]
     return {
-        "algorithm": version["algorithm"] if version else "",
-        "version": version,
+        "algorithm": by.model or by.function,
+        "version": _version(by),
         "labelIds": labels,
         "labelNames": labels,
         "displayScores": [round(100 * score) for score in scores],

@@ -7,7 +7,7 @@ from typing import Any
 
 from functions.compile.document import Items, as_json, write_document
 from functions.compile.frames import within
-from functions.compile.picture import Mapping, Picture, label_of, number, sureness
+from functions.compile.picture import HUMAN, Mapping, Picture, label_of, number, sureness
 from functions.compile.results import Open, Results
 from functions.compile.spool import Spool
 from functions.compile.words import Words
@@ -23,9 +23,9 @@ def write(results: Results, open: Open) -> list[str]:
         document = {
             "info": {"description": f"{results.job}, {results.revision}", "version": results.revision},
             "images": Items(images.entries(results)),
-            "annotations": lambda: Items(annotations),
+            "annotations": lambda: Items(annotations.lines()),
             "categories": lambda: Items({"id": n, "name": word} for n, word in words),
-            "failures": lambda: Items(failures),
+            "failures": lambda: Items(failures.lines()),
         }
         with open("coco.json", content_type="application/json") as stream:
             write_document(stream, document)
@@ -45,7 +45,7 @@ class _Images:
                 self._images += 1
                 yield self._image(picture, results.bursts.event_of(picture.rel))
             elif picture.state != "pending":
-                self._failures.add(as_json({"file_name": picture.rel, **(picture.failure or {})}))
+                self._failures.write(as_json({"file_name": picture.rel, **(picture.failure or {})}) + b"\n")
 
     def _image(self, picture: Picture, event: str | None) -> dict[str, Any]:
         for detection, top in picture.named:
@@ -69,7 +69,7 @@ class _Images:
             "bbox": [x1, y1, x2 - x1, y2 - y1],
             "area": (x2 - x1) * (y2 - y1),
             "iscrowd": 0,
-            "score": sureness(detection, top) or 0.0,
+            "score": 1.0 if top.get("by") == HUMAN else sureness(detection, top) or 0.0,
             "detection_score": number(detection.get("confidence")),
         }
-        self._annotations.add(as_json(entry))
+        self._annotations.write(as_json(entry) + b"\n")

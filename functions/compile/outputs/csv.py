@@ -7,7 +7,7 @@ from typing import Any
 
 from functions.compile.bursts import Event
 from functions.compile.cells import cell, line, numeral, quoted, row
-from functions.compile.made import Made, made
+from functions.compile.made import Made, maker
 from functions.compile.picture import Mapping, Picture, corners
 from functions.compile.results import Open, Results
 from functions.compile.table import COLUMNS
@@ -96,11 +96,10 @@ class _Made:
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
-        self._known: dict[tuple[str, bool], str] = {}
+        self._known: dict[tuple[str, str, bool], str] = {}
 
     def cells(self, part: Mapping, *, first: bool) -> str:
-        key = (str(part.get("stage")), first)
+        key = (str(part.get("stage")), str(part.get("by")), first)
         if key not in self._known:
-            note = self._picture.made(part, first=first)
-            self._known[key] = line(map(cell, vars(made(note)).values()))
+            self._known[key] = line(map(cell, vars(maker(self._picture, part, first=first)).values()))
         return self._known[key]

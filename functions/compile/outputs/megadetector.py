@@ -8,7 +8,7 @@ from typing import Any
 from functions.compile.document import Items, Pairs, write_document
 from functions.compile.frames import shares
 from functions.compile.made import Made, made
-from functions.compile.picture import Mapping, Picture, moment, ranked, real
+from functions.compile.picture import HUMAN, Mapping, Picture, moment, ranked, real
 from functions.compile.results import Open, Results
 from functions.compile.words import Words
 
@@ -52,22 +52,27 @@ class _Images:
             return {"file": picture.rel, "detections": None, "failure": failure}
         if picture.stages:
             self._detector.saw(picture.made({}, first=True))
-        return {"file": picture.rel, "detections": [self._detection(picture, found) for found in picture.detections]}
+        return {"file": picture.rel, "detections": [self._detection(picture, *named) for named in picture.named]}
 
-    def _detection(self, picture: Picture, detection: Mapping) -> dict[str, Any]:
-        self._detector.saw(picture.made(detection, first=True))
+    def _detection(self, picture: Picture, detection: Mapping, top: Mapping) -> dict[str, Any]:
+        self._saw(self._detector, picture, detection, first=True)
         entry: dict[str, Any] = {
             "category": str(self._found.number(_word(detection))),
-            "conf": real(detection.get("confidence")) or 0.0,
+            "conf": 1.0 if detection.get("by") == HUMAN else real(detection.get("confidence")) or 0.0,
             "bbox": [float(share) for share in shares(picture, detection) or ()],
         }
-        names = [self._classification(picture, named) for named in ranked(detection)]
+        names = [self._classification(picture, named) for named in ranked(detection, top)]
         names.sort(key=lambda pair: -pair[1])
         return {**entry, "classifications": names} if names else entry
 
     def _classification(self, picture: Picture, named: Mapping) -> tuple[str, float]:
-        self._classifier.saw(picture.made(named, first=False))
-        return str(self._named.number(_word(named))), real(named.get("score")) or 0.0
+        self._saw(self._classifier, picture, named, first=False)
+        score = 1.0 if named.get("by") == HUMAN else real(named.get("score")) or 0.0
+        return str(self._named.number(_word(named))), score
+
+    def _saw(self, who: _Maker, picture: Picture, part: Mapping, *, first: bool) -> None:
+        if part.get("by") != HUMAN:
+            who.saw(picture.made(part, first=first))
 
 
 class _Maker:
@@ -95,7 +100,7 @@ def _failure(picture: Picture) -> str:
         return f"{told.get('code') or picture.state}: {told.get('message') or 'it was not read'}"
     if picture.line.get("detections") is None:
         return "not_detected: no stage looked for anything on it"
-    if picture.detections and picture.size is None:
+    if picture.named and picture.size is None:
         return "size_unknown: boxes are shares of the image's size, which no stage told"
     return ""
 
