@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, BinaryIO
@@ -256,3 +257,36 @@ def hostile(name: str, *outputs: str, **parameters: Any) -> tuple[Item, dict[str
     """One of the hostile jobs, compiled."""
     job = {"station": STATION, **JOBS[name]}
     return compiled(*job.pop("members"), parameters={"outputs": list(outputs), "project": PROJECT, **parameters}, **job)
+
+
+class Endless(Item):
+    """A large job whose members are made as they are read, and whose files lie in `scratch`. Every label is another."""
+
+    count = 0
+
+    def roll(self) -> Iterator[Member]:
+        for n in range(self.count):
+            at = _NOON + timedelta(seconds=40 * n)
+            found = [moth(id=f"d{part}", classifications=[{"label": f"L{n}.{part}", "score": 1}]) for part in range(3)]
+            yield with_detections(*found, rel=f"{n:06}.jpg", captured_at=at.isoformat())
+
+    @contextmanager
+    def open(self, name: str, content_type: str = "") -> Iterator[Any]:
+        with (self.scratch / name).open("wb") as stream:
+            yield stream
+
+    def read(self, name: str) -> BinaryIO:
+        return (self.scratch / name).open("rb")
+
+
+_NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def endless(count: int, scratch: Path, *outputs: str, gap: str = "PT60S") -> dict[str, Any]:
+    """Compile a job of so many images; the summary's body."""
+    chosen = {"outputs": list(outputs), "project": PROJECT, "events": {"gap": gap}}
+    item = Endless([], scratch=scratch, station=STATION, parameters=chosen)
+    item.count = count
+    (body,) = Compile().handle([item])
+    assert "left_out" not in body
+    return body

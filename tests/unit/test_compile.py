@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
-from functions.compile.handler import Compile
 from functions.compile.table import COLUMNS
-from functions.compile.tally import LABELS
-from tests.compiled import FORMULAS, SHA, Item, Member, compiled, done, failed, moth, note, with_detections
+from tests.compiled import FORMULAS, SHA, Member, compiled, done, failed, moth, note, with_detections
 from trapline.records import RollEntry
 
 TABLES = ("observations.csv", "events.csv")
@@ -217,87 +211,6 @@ def test_a_job_without_images_has_files_too() -> None:
     assert (item.lines, item.rows, body["not_received"]) == ([], [], 2)
     assert body["captured"] == {"first": None, "last": None}
     assert item.types == {"results.jsonl": "application/x-ndjson"} | dict.fromkeys(TABLES, "text/csv; charset=utf-8")
-
-
-class Endless(Item):
-    """A large job whose members are made as they are read."""
-
-    count = 0
-
-    def roll(self) -> Iterator[Member]:
-        return (with_detections(moth(classifications=[{"label": f"L{n}", "score": 1}])) for n in range(self.count))
-
-    @contextmanager
-    def open(self, name: str, content_type: str = "") -> Iterator[Any]:
-        with (self.scratch / name).open("wb") as stream:
-            yield stream
-
-    def read(self, name: str) -> BinaryIO:
-        return (self.scratch / name).open("rb")
-
-
-def test_memory_does_not_grow_with_the_job_even_if_every_label_is_another(tmp_path: Path) -> None:
-    def peak(count: int) -> int:
-        item = Endless([], scratch=tmp_path)
-        item.count = count
-        tracemalloc.start()
-        (body,) = Compile().handle([item])
-        size = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert len(body["labels"]) == LABELS and body["other_labels"] == count - LABELS
-        return size
-
-    peak(LABELS + 1)  # what is made once, at first use
-    assert peak(2 * LABELS) < 1.2 * peak(LABELS + 100)
-
-
-def test_one_moth_in_twenty_frames_is_one_row_of_one_moth() -> None:
-    night = [
-        with_detections(
-            moth(), *[moth(id="d2")] * (n == 7), rel=f"{n}.jpg", captured_at=f"2026-11-20T22:00:{n:02}+01:00"
-        )
-        for n in range(20)
-    ]
-    station = {"latitude": 55.6, "longitude": 12.5, "timezone": "Europe/Copenhagen"}
-    item, _ = compiled(*night, station=station)
-    (event,) = item.table("events.csv")
-    assert {row["eventID"] for row in item.rows} == {event["eventID"]} == {"st7/2026-11-20/20261120T220000+0100"}
-    assert (event["images"], event["label"], event["count"]) == ("20", "Noctua pronuba", "2")
-    assert (event["start"], event["end"]) == ("2026-11-20T22:00:00+01:00", "2026-11-20T22:00:19+01:00")
-    assert (event["latitude"], event["longitude"], event["timezone"]) == ("55.6", "12.5", "Europe/Copenhagen")
-
-
-def test_an_event_that_shows_nothing_has_a_row_and_a_failed_image_is_in_none() -> None:
-    item, _ = compiled(with_detections(rel="a.jpg", captured_at="2026-11-20T22:00:00Z"), failed("b.jpg"))
-    (event,) = item.table("events.csv")
-    assert (event["images"], event["label"], event["count"]) == ("1", "", "0")
-    assert [row["eventID"] for row in item.rows] == [event["eventID"], ""]
-
-
-def test_the_gap_between_events_can_be_set() -> None:
-    times = (f"2026-11-20T22:{n:02}:00Z" for n in range(10))
-    night = [with_detections(moth(), rel=f"{n}.jpg", captured_at=at) for n, at in enumerate(times)]
-    item, _ = compiled(*night, parameters={"outputs": ["csv"], "events": {"gap": "PT59S"}})
-    assert len(item.table("events.csv")) == 10
-
-
-def test_the_deployment_that_an_image_names_is_its_own_and_the_manifests_holds_for_the_rest() -> None:
-    manifest = {
-        "deployment": {"latitude": 1, "longitude": 2, "habitat": "heath"},
-        "deployments": [{"deploymentID": "=n", "latitude": 3, "longitude": 4}, 7],
-        "sourceImages": [{"id": "1", "deploymentID": "=n"}, {"id": "2", "deploymentID": "no"}, {"id": "3"}],
-    }
-    night = [done(f"{n}.jpg", id=str(n)) for n in (1, 2, 3)]
-    item, _ = compiled(*night, manifest=manifest)
-    assert [row["latitude"] for row in item.rows] == ["3", "1", "1"]
-    assert item.lines[0]["deployment"] == {"deploymentID": "=n", "latitude": 3, "longitude": 4, "habitat": "heath"}
-
-
-@pytest.mark.parametrize("text", FORMULAS)
-def test_the_table_of_events_escapes_what_a_spreadsheet_would_run(text: str) -> None:
-    item, _ = compiled(done("a.jpg", {"detections": [moth(label=text, classifications=[])]}, event_id=text), job=text)
-    (event,) = item.table("events.csv")
-    assert event["eventID"] == event["label"] == event["job"] == item.rows[0]["eventID"] == f"'{text}"
 
 
 def test_a_failure_code_that_somebody_planted_is_no_formula() -> None:

@@ -13,6 +13,7 @@ from functions.compile.spool import Spool
 from functions.compile.words import Words
 
 _BLANK = "unknown"
+_DIGITS = 3  # of a pixel
 
 
 def write(results: Results, open: Open) -> list[str]:
@@ -59,15 +60,16 @@ class _Images:
         box = within(picture, detection)
         if box is None:
             return
-        x1, y1, x2, y2 = box
+        x1, y1, x2, y2 = (round(side, _DIGITS) for side in box)
+        width, height = round(x2 - x1, _DIGITS), round(y2 - y1, _DIGITS)
         self._boxes += 1
         word = label_of(detection, top)
         entry = {
             "id": self._boxes,
             "image_id": self._images,
             "category_id": self._words.number(word if word.strip() else _BLANK),
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "area": (x2 - x1) * (y2 - y1),
+            "bbox": [x1, y1, width, height],
+            "area": width * height,
             "iscrowd": 0,
             "score": 1.0 if top.get("by") == HUMAN else sureness(detection, top) or 0.0,
             "detection_score": number(detection.get("confidence")),
