@@ -59,6 +59,9 @@ class Item:
     def image(self, key: str) -> Any:
         raise Permanent(f"{key} is not there.", code="source_missing")
 
+    def card(self, name: str, version: str) -> dict[str, Any]:
+        return {}
+
     @property
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.files["results.jsonl"].splitlines()]

@@ -33,6 +33,10 @@ class Item(Protocol):
     def image(self) -> Callable[[str], Pixels]:
         """An image of the job by its key, decoded on demand."""
 
+    @property
+    def card(self) -> Callable[[str, str], dict[str, Any]]:
+        """What a model's card says, by name and version; empty where it is not there."""
+
     def roll(self) -> Iterator[Member]:
         """The job's members, sorted by rel."""
 
@@ -87,4 +91,5 @@ def _results(item: Item, summary: dict[str, Any]) -> Results:
         manifest=item.manifest,
         parameters=item.parameters,
         image=item.image,
+        card=item.card,
     )

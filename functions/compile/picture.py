@@ -67,6 +67,15 @@ class Picture:
             return None
 
     @property
+    def local(self) -> datetime | None:
+        """When the image was taken, as a clock at its place says; without a time zone, as the camera says."""
+        there, when = zone(self.timezone), self.captured
+        try:
+            return when.astimezone(there) if there and when and when.tzinfo else when
+        except OverflowError:  # at the calendar's very ends
+            return when
+
+    @property
     def timezone(self) -> str | None:
         """The IANA name of the time zone: the manifest's, or else the station's."""
         for place in (self.deployment, self.station):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,11 +17,23 @@ from trapline.pipeline.spec import seconds
 
 GAP = "PT60S"  # between images of one burst, unless `events` says otherwise
 
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2
+
 
 class Pixels(Protocol):
     """An image that is decoded when it is asked for: see `trapline.images.Image`."""
 
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
     def pixels(self, *, min_side: int | None = None, max_side: int | None = None) -> Any: ...
+
+    def crops(self, boxes: Sequence[Box], size: int, *, margin: float = 0.0) -> list[Any]: ...
+
+    def release(self) -> None: ...
 
 
 class Open(Protocol):
@@ -46,6 +58,7 @@ class Results:
     manifest: dict[str, Any] | None = None  # without tokens
     parameters: dict[str, Any] = field(default_factory=dict)  # compile's: `outputs`, `events`, `project`, …
     image: Callable[[str], Pixels] | None = None  # by key; raises `Failure` where it cannot be read
+    card: Callable[[str, str], dict[str, Any]] | None = None  # what a model's card says, by name and version
 
     def pictures(self) -> Iterator[Picture]:
         """Every member of the job, sorted by rel."""

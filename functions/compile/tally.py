@@ -6,20 +6,23 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from functions.compile.picture import Picture, as_utc, label_of, moment
+from functions.compile.picture import Picture, as_utc, label_of, moment, sureness
 
 LABELS = 1000  # different labels counted by name; more than a summary can use
+BINS = 20  # of equal width from 0 to 1, in which confidences are counted
+HOURS = 24
 
 _FAILED = frozenset(("failed", "blocked"))
 
 
 class Tally:
-    """Counts of images, detections and labels, and the span of capture times."""
+    """Counts of images, detections and labels, by hour and by confidence, and the span of capture times."""
 
     def __init__(self) -> None:
         self._images: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
         self._detections = self._other_labels = 0
+        self._activity, self._effort, self._confidence = [0] * HOURS, [0] * HOURS, [0] * BINS
         self._first: tuple[datetime, str] | None = None
         self._last: tuple[datetime, str] | None = None
 
@@ -30,9 +33,13 @@ class Tally:
             self._images["pending" if picture.state == "pending" else "failed"] += 1
             return
         self._images["with_detections" if picture.detections else "empty"] += 1
+        self._hour(picture)
         for detection, top in picture.named:
             self._detections += 1
             self._label(label_of(detection, top))
+            sure = sureness(detection, top)
+            if sure is not None:
+                self._confidence[bin_of(sure)] += 1
 
     def body(self, not_received: int) -> dict[str, Any]:
         """The summary's `results`."""
@@ -42,6 +49,9 @@ class Tally:
             "detections": self._detections,
             "labels": dict(sorted(self._labels.items(), key=lambda entry: (-entry[1], entry[0]))),
             "captured": {"first": self._first and self._first[1], "last": self._last and self._last[1]},
+            "activity": self._activity,
+            "effort": self._effort,
+            "confidence": self._confidence,
             "not_received": not_received,
         }
         return {**body, "other_labels": self._other_labels} if self._other_labels else body
@@ -52,6 +62,11 @@ class Tally:
         else:
             self._other_labels += 1
 
+    def _hour(self, picture: Picture) -> None:
+        if picture.local is not None:
+            self._effort[picture.local.hour] += 1
+            self._activity[picture.local.hour] += len(picture.detections)
+
     def _captured(self, text: Any) -> None:
         when = moment(text)
         if when is None:
@@ -59,3 +74,8 @@ class Tally:
         span = (as_utc(when), text)
         self._first = span if self._first is None else min(self._first, span)
         self._last = span if self._last is None else max(self._last, span)
+
+
+def bin_of(sure: float) -> int:
+    """In which of the bins a confidence of 0 to 1 is counted; 1 itself in the last."""
+    return min(int(sure * BINS), BINS - 1)

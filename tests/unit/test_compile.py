@@ -206,6 +206,26 @@ def test_the_span_of_capture_times_is_by_the_moment_not_the_text() -> None:
     assert body["captured"] == {"first": early, "last": late}
 
 
+def test_what_was_found_is_counted_by_the_hour_of_the_stations_clock_beside_the_images_that_were_read() -> None:
+    utc, own = "2026-11-20T21:30:00+00:00", "2026-11-20T22:10:00"
+    _, body = compiled(
+        with_detections(moth(), moth(), captured_at=utc),
+        with_detections(captured_at=own),
+        with_detections(moth()),
+        station={"timezone": "Europe/Copenhagen"},
+    )
+    assert {hour: count for hour, count in enumerate(body["activity"]) if count} == {22: 2}
+    assert {hour: count for hour, count in enumerate(body["effort"]) if count} == {22: 2}
+
+
+def test_confidences_are_those_of_the_names_or_else_of_the_detector_in_twenty_bins() -> None:
+    sure = moth(classifications=[{"label": "Xestia", "score": 1.0}])
+    found = moth(classifications=[], confidence=0.07)
+    wrong = moth(classifications=[{"label": "Xestia", "score": 7}])
+    _, body = compiled(with_detections(sure, found, wrong))
+    assert {place: count for place, count in enumerate(body["confidence"]) if count} == {1: 1, 19: 1}
+
+
 def test_a_job_without_images_has_files_too() -> None:
     item, body = compiled(not_received=("a.jpg", "b.jpg"))
     assert (item.lines, item.rows, body["not_received"]) == ([], [], 2)

@@ -109,6 +109,10 @@ class Member:
         return self.stored(self.entry)
 
 
+def _no_card(name: str, version: str) -> dict[str, Any]:
+    return {}
+
+
 @dataclass
 class GatherItem:
     """A whole job, for a `gather: job` function."""
@@ -124,6 +128,7 @@ class GatherItem:
     image: Callable[[str], Image]  # by key, decoded on demand; raises `Permanent` when it cannot be read
     roll: Callable[[], Iterator[Member]]  # sorted by rel
     publish: Callable[[str, Path, str], FileRef]
+    card: Callable[[str, str], dict[str, Any]] = _no_card  # what a model's card says, by name and version; else empty
     files: list[FileRef] = field(default_factory=list)
 
     @contextmanager

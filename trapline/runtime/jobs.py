@@ -6,10 +6,20 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trapline.errors import Failure, KeyUnusable, NotFound, Permanent, StoreError, SurroundingsError, Temporary
+from trapline.errors import (
+    ConfigError,
+    Failure,
+    KeyUnusable,
+    NotFound,
+    Permanent,
+    StoreError,
+    SurroundingsError,
+    Temporary,
+)
 from trapline.images import MAX_PIXELS, Image
 from trapline.keys import Layout
 from trapline.records import (
@@ -28,6 +38,7 @@ from trapline.records import (
     load,
     read_manifest,
 )
+from trapline.registry import Registry
 from trapline.runtime.functions import Handler
 from trapline.runtime.images import answers, as_failure, failed, passing, store_failed
 from trapline.runtime.items import FetchItem, GatherItem, Member, NotifyItem, sha256_of
@@ -151,6 +162,7 @@ class JobStages:
             image=lambda key: self._image(key, ticket.station),
             roll=lambda: self._roll(order),
             publish=publish,
+            card=self._card,
         )
 
     def _roll(self, order: GatherOrder) -> Iterator[Member]:
@@ -185,6 +197,12 @@ class JobStages:
         except NotFound:
             raise Permanent(f"{key} is not there any more.", code="source_missing") from None
         return Image(data, max_pixels=self._max_pixels, timezone=station.get("timezone"))
+
+    def _card(self, name: str, version: str) -> dict[str, Any]:
+        """What a model's card says; empty where it is not there any more, or no card."""
+        with suppress(ConfigError, StoreError, KeyUnusable):
+            return Registry(self._store, self._layout).fields(name, version)
+        return {}
 
     def _bytes(self, key: str, entry: RollEntry) -> bytes:
         try:
