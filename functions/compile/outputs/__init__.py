@@ -18,6 +18,8 @@ MODULES = {
     "camtrap-dp": "camtrap_dp",
     "coco": "coco",
     "antenna": "antenna",
+    "report": "report",
+    "charts": "charts",
 }  # the name in `outputs` → the module
 PROVISIONAL = frozenset(("csv",))  # what is compiled while a job is open: what costs little
 _EXTRAS = {"pyarrow": "parquet", "matplotlib": "plots"}  # library → the extra that installs it

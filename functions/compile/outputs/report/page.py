@@ -1,0 +1,182 @@
+"""The page itself: what the template is filled with, piece by piece. What is in it is counted elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from functions.compile.outputs.report import figures, tables, text
+from functions.compile.outputs.report.album import GRID, Album, Cut, Shot
+from functions.compile.outputs.report.survey import Survey
+from functions.compile.picture import moment
+from functions.compile.results import Results
+from trapline.errors import CODES
+
+_HERE = Path(__file__).resolve().parent
+_PIECE = 64  # parts of the template that are written at once
+MISSING = 200  # names that never came
+_NAMED = 6  # labels below one image
+
+
+def pieces(results: Results, found: Survey, album: Album) -> Iterator[str]:
+    """The page's text. Pictures are read when it is their turn."""
+    stream = _template().stream(_told(results, found, album))
+    stream.enable_buffering(_PIECE)
+    return stream
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_said,
+    )
+    environment.globals |= {"counted": text.counted, "day": text.day, "clock": text.clock, "span": text.span}
+    return environment.get_template("page.html.j2")
+
+
+def _said(value: Any) -> Any:
+    """Whatever the template says: invisible characters as their codes, but for what is markup already."""
+    if isinstance(value, Markup | int):
+        return value
+    return text.plain(value)
+
+
+def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
+    counted = tables.events(results.bursts)
+    kinds = tables.kind_rows(found, counted)
+    colours = {kind.label: min(rank, tables.COLOURS) for rank, kind in enumerate(found.ranked)}
+    return {
+        **_frame(),
+        **_head(results, found),
+        "found": results.summary,
+        "kinds": kinds,
+        "more_kinds": len(found.kinds) - len(kinds) + (1 if results.summary.get("other_labels") else 0),
+        "events": counted,
+        "event_rows": tables.event_rows(counted),
+        "gap": (results.parameters.get("events") or {}).get("gap", ""),
+        "hours": figures.hours(results.summary),
+        "confidences": figures.confidences(results.summary),
+        "crops": [_crops(results, found, album, label, colours) for label in _with_crops(found, album)],
+        "shots": (_shot(results, shot, album, colours) for shot in album.shots),
+        "shown": _shown(results, album),
+        "codes": CODES,
+        "troubles": tables.troubles(found, results.job),
+        "made": tables.made_by(found),
+        "citations": tables.citations(found, results),
+        "review": results.summary.get("review"),
+        "by_model": tables.agreements(results.summary.get("review"), "models"),
+        "by_label": tables.agreements(results.summary.get("review"), "labels"),
+    }
+
+
+# -- what stands around everything
+
+
+def _frame() -> dict[str, Any]:
+    style, script = ((_HERE / name).read_text("utf-8") for name in ("style.css", "script.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {"style": Markup(style), "script": Markup(script), "policy": Markup(policy)}  # files of this folder
+
+
+def _hash(code: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
+
+
+def _head(results: Results, found: Survey) -> dict[str, Any]:
+    images, span = results.summary["images"], results.summary["captured"]
+    first, last = moment(span["first"]), moment(span["last"])
+    lost, never = images["failed"], len(results.not_received)
+    return {
+        "job": text.shortened(results.job, 200),
+        "revision": results.revision,
+        "name": text.shortened(results.deployment.get("locationName") or results.deployment.get("name") or ""),
+        "place": text.place(*found.place),
+        "timezone": text.shortened(results.station.get("timezone") or ""),
+        "taken": text.span(first, last) if first and last else "",
+        "images": images,
+        "state": _state(images["total"], lost, never),
+        "lost": lost,
+        "never": [tables.short(name, results.job) for name in results.not_received[:MISSING]],
+        "never_count": never,
+    }
+
+
+def _state(total: int, lost: int, never: int) -> str:
+    if lost and lost == total:
+        return "failed"
+    return "partial" if lost or never else "complete"
+
+
+# -- pictures
+
+
+def _with_crops(found: Survey, album: Album) -> list[str]:
+    return [kind.label for kind in found.ranked if kind.label in album.cuts]
+
+
+def _crops(results: Results, found: Survey, album: Album, label: str, colours: dict[str, int]) -> dict[str, Any]:
+    cuts = sorted(album.cuts[label], key=lambda cut: -(cut.sure if cut.sure is not None else 2.0))
+    return {
+        "name": tables.named(label),
+        "colour": colours[label],
+        "things": found.kinds[label].things,
+        "shown": len(cuts),
+        "cuts": (_cut(results, cut, album) for cut in cuts),
+    }
+
+
+def _cut(results: Results, cut: Cut, album: Album) -> dict[str, Any]:
+    return {
+        "uri": album.uri(cut.place),
+        "name": tables.short(cut.rel, results.job),
+        "when": cut.when,
+        "sure": "by hand" if cut.by_hand else "" if cut.sure is None else f"{cut.sure:.2f}",
+    }
+
+
+def _shot(results: Results, shot: Shot, album: Album, colours: dict[str, int]) -> dict[str, Any]:
+    labels = [
+        (tables.named(label), colours.get(label, tables.COLOURS), count)
+        for label, count in shot.labels.most_common(_NAMED)
+    ]
+    width, height = shot.size
+    return {
+        "uri": album.uri(shot.place) if shot.place else None,
+        "problem": text.shortened(shot.problem, 200),
+        "name": tables.short(shot.rel, results.job),
+        "when": shot.when,
+        "width": width,
+        "height": height,
+        "grid": f"0 0 {GRID * width / max(width, height):.0f} {GRID * height / max(width, height):.0f}",
+        "outlines": [
+            (tables.named(label), colours.get(label, tables.COLOURS), path) for label, path in shot.outlines.items()
+        ],
+        "left_out": shot.left_out,
+        "labels": labels,
+        "more": sum(shot.labels.values()) - sum(count for _, _, count in labels),
+        "kinds": " ".join(sorted({str(colours.get(label, tables.COLOURS)) for label in shot.labels})) or "none",
+    }
+
+
+def _shown(results: Results, album: Album) -> dict[str, int]:
+    images = results.summary["images"]
+    return {
+        "images": len(album.shots),
+        "of": images["with_detections"] + images["empty"],
+        "crops": sum(map(len, album.cuts.values())),
+    }

@@ -1,0 +1,161 @@
+"""One look over a job: what the page counts that the summary does not, and which of its pictures are shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from functions.compile.outputs.report.sample import Sample, lot
+from functions.compile.picture import Mapping, Picture, corners, label_of, mapping, sureness
+from functions.compile.results import Results
+from functions.compile.tally import LABELS
+
+IMAGES = 500  # shown at most …
+EMPTY = 100  # … of them empty ones, where there are enough others
+CROPS = 480  # cut at most …
+CROPS_EACH = 24  # … of one kind
+KINDS = 160  # kinds of which crops are cut, those with the most first
+NAMES = 40  # images of one failure that are named
+MADE = 100  # ways of making records that are told apart
+_FAILED = frozenset(("failed", "blocked"))
+
+Crop = tuple[int, int]  # number of the image in the job, number of the thing on it
+
+
+@dataclass
+class Kind:
+    """All things of one label."""
+
+    label: str
+    things: int = 0
+    images: int = 0
+    said: int = 0  # of how many it is known how sure their name is
+    sureness: float = 0.0  # … and the sum of that
+    crops: Sample[Crop] = field(default_factory=lambda: Sample(CROPS_EACH))
+
+    @property
+    def mean(self) -> float | None:
+        """How sure their names are on average."""
+        return self.sureness / self.said if self.said else None
+
+
+@dataclass
+class Failed:
+    """All images that failed with one code at one stage."""
+
+    stage: str
+    code: str
+    message: str  # of the first
+    remedy: str
+    images: int = 0
+    names: list[tuple[str, str]] = field(default_factory=list)  # of the first: name, message
+
+
+@dataclass(frozen=True)
+class Made:
+    """What stages' records were made with."""
+
+    stage: str
+    function: str
+    version: str
+    model: str = ""
+    model_version: str = ""
+    model_sha256: str = ""
+    recipe: str = ""
+
+
+@dataclass
+class Survey:
+    """What is known of a job after one look."""
+
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    failed: dict[tuple[str, str], Failed] = field(default_factory=dict)
+    made: Counter[Made] = field(default_factory=Counter)
+    with_things: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
+    empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
+    place: tuple[Any, Any] = (None, None)  # latitude, longitude
+
+    @property
+    def ranked(self) -> list[Kind]:
+        """The kinds, those with the most things first."""
+        return sorted(self.kinds.values(), key=lambda kind: (-kind.things, kind.label))
+
+    @property
+    def shown(self) -> frozenset[int]:
+        """The numbers of the images that are shown."""
+        most_empty = max(EMPTY, IMAGES - self.with_things.offered)
+        empty = self.empty.least(min(most_empty, IMAGES))
+        return frozenset(empty) | frozenset(self.with_things.least(IMAGES - len(empty)))
+
+    @property
+    def crops(self) -> dict[Crop, str]:
+        """Which things are cut out, with their labels; the same number of each kind, where it has so many."""
+        kinds = self.ranked[:KINDS]
+        each = max(CROPS // max(len(kinds), 1), 3)
+        return {crop: kind.label for kind in kinds for crop in kind.crops.least(each)}
+
+
+def survey(results: Results) -> Survey:
+    """Look over a job once."""
+    found = Survey()
+    for number, picture in enumerate(results.pictures()):
+        if picture.state in _FAILED:
+            _failed(found, picture)
+        elif picture.state != "pending":
+            _read(found, number, picture)
+    return found
+
+
+def _failed(found: Survey, picture: Picture) -> None:
+    said = {name: str(text) for name, text in mapping(picture.failure).items()}
+    key = said.get("stage", ""), said.get("code", "")
+    one = found.failed.setdefault(key, Failed(*key, said.get("message", ""), said.get("remedy", "")))
+    one.images += 1
+    if len(one.names) < NAMES:
+        one.names.append((picture.rel, said.get("message", "")))
+
+
+def _read(found: Survey, number: int, picture: Picture) -> None:
+    (found.with_things if picture.named else found.empty).offer(lot(picture.rel), number)
+    if found.place == (None, None):
+        found.place = picture.coordinates
+    _made(found, picture.stages)
+    seen = set()
+    for place, (detection, top) in enumerate(picture.named):
+        kind = _kind(found, label_of(detection, top))
+        if kind is None:
+            continue
+        _thing(kind, sureness(detection, top))
+        if corners(detection) is not None:
+            kind.crops.offer(lot(picture.rel, place), (number, place))
+        if kind.label not in seen:
+            seen.add(kind.label)
+            kind.images += 1
+
+
+def _kind(found: Survey, label: str) -> Kind | None:
+    if label not in found.kinds and len(found.kinds) >= LABELS:
+        return None
+    return found.kinds.setdefault(label, Kind(label))
+
+
+def _thing(kind: Kind, sure: float | None) -> None:
+    kind.things += 1
+    if sure is not None:
+        kind.said += 1
+        kind.sureness += sure
+
+
+def _made(found: Survey, stages: dict[str, Mapping]) -> None:
+    for stage, note in stages.items():
+        made = _way(stage, note)
+        if note.get("outcome") == "done" and (made in found.made or len(found.made) < MADE):
+            found.made[made] += 1
+
+
+def _way(stage: str, note: Mapping) -> Made:
+    by = mapping(note.get("produced_by"))
+    model = mapping(by.get("model"))
+    told = (by.get("function"), by.get("version"), *(model.get(name) for name in ("name", "version", "sha256")))
+    return Made(stage, *(str(text or "") for text in (*told, note.get("recipe"))))

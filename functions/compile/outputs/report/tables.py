@@ -1,0 +1,243 @@
+"""The page's tables: kinds, events, failures, what made the records, how to cite it."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from functions.compile.bursts import Bursts, Event
+from functions.compile.outputs.report.survey import Failed, Kind, Made, Survey
+from functions.compile.outputs.report.text import shortened
+from functions.compile.picture import Mapping, mapping
+from functions.compile.results import Results
+from trapline.errors import CODES
+
+KINDS = 200  # rows
+EVENTS = 100  # rows
+LABELS = 5  # named in an event's row
+COLOURS = 8  # of kinds; all others have one together
+_CITATION = 2000  # letters
+
+
+@dataclass
+class Events:
+    """A job's events, counted: memory does not grow with their number."""
+
+    count: int = 0
+    individuals: int = 0
+    largest: Counter[str] = field(default_factory=Counter)  # by label: the largest counts of all events together
+    seen_in: Counter[str] = field(default_factory=Counter)  # by label: events
+    most: list[tuple[int, int, Event]] = field(default_factory=list)
+
+    def add(self, event: Event) -> None:
+        total = sum(event.counts.values())
+        self.count += 1
+        self.individuals += total
+        self.largest.update(event.counts)
+        self.seen_in.update(event.counts.keys())
+        if total:
+            entry = (total, -self.count, event)
+            (heapq.heappush if len(self.most) < EVENTS else heapq.heappushpop)(self.most, entry)
+
+    @property
+    def shown(self) -> list[Event]:
+        """Those with the most individuals, in their order."""
+        return [event for _, _, event in sorted(self.most, key=lambda entry: -entry[1])]
+
+    @property
+    def with_individuals(self) -> int:
+        return self.seen_in.total()
+
+
+def events(bursts: Bursts) -> Events:
+    """Count a job's events."""
+    found = Events()
+    for event in bursts.events():
+        found.add(event)
+    return found
+
+
+@dataclass(frozen=True)
+class KindRow:
+    """A row of the table of kinds."""
+
+    name: str
+    colour: int
+    things: int
+    images: int
+    individuals: int
+    events: int
+    mean: str
+    share: float  # percent of the row with the most individuals
+
+
+def kind_rows(found: Survey, counted: Events) -> list[KindRow]:
+    """The kinds, those with the most things first."""
+    ranked = found.ranked[:KINDS]
+    most = max((_individuals(kind, counted) for kind in ranked), default=1) or 1
+    return [_kind_row(kind, rank, counted, most) for rank, kind in enumerate(ranked)]
+
+
+def _kind_row(kind: Kind, rank: int, counted: Events, most: int) -> KindRow:
+    individuals = _individuals(kind, counted)
+    return KindRow(
+        name=named(kind.label),
+        colour=min(rank, COLOURS),
+        things=kind.things,
+        images=kind.images,
+        individuals=individuals,
+        events=counted.seen_in[_stored(kind.label)],
+        mean="" if kind.mean is None else f"{kind.mean:.2f}",
+        share=round(100 * individuals / most, 2),
+    )
+
+
+def _individuals(kind: Kind, counted: Events) -> int:
+    return counted.largest[_stored(kind.label)]
+
+
+def _stored(label: str) -> str:
+    """A label as the file of events has it."""
+    return label.encode("utf-8", "backslashreplace").decode()
+
+
+def named(label: str) -> str:
+    """A label as it is shown."""
+    return shortened(label) or "(no name)"
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """A row of the table of events."""
+
+    start: datetime | None
+    end: datetime | None
+    images: int
+    individuals: int
+    kinds: list[tuple[str, int]]
+    more: int  # kinds that are not named
+
+
+def event_rows(counted: Events) -> list[EventRow]:
+    """The events with the most individuals, by time."""
+    return [_event_row(event) for event in counted.shown]
+
+
+def _event_row(event: Event) -> EventRow:
+    ranked = sorted(event.counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    kinds = [(named(label), count) for label, count in ranked[:LABELS]]
+    total = sum(event.counts.values())
+    return EventRow(event.start, event.end, event.images, total, kinds, len(ranked) - len(kinds))
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Images that failed for one reason, in the words of the table of codes."""
+
+    code: str
+    stage: str
+    meaning: str
+    remedy: str
+    images: int
+    names: list[tuple[str, str]]  # name, what was said of that image where it says more
+
+
+def troubles(found: Survey, job: str) -> list[Trouble]:
+    """The failures, the most frequent first."""
+    return [
+        _trouble(one, job) for one in sorted(found.failed.values(), key=lambda one: (-one.images, one.code, one.stage))
+    ]
+
+
+def _trouble(one: Failed, job: str) -> Trouble:
+    code = CODES.get(one.code)
+    return Trouble(
+        code=shortened(one.code),
+        stage=shortened(one.stage),
+        meaning=code.meaning if code else shortened(one.message, 400),
+        remedy=code.remedy if code else shortened(one.remedy, 400),
+        images=one.images,
+        names=[(short(rel, job), shortened(message, 300)) for rel, message in one.names],
+    )
+
+
+def short(rel: str, job: str) -> str:
+    """An image's name within its job."""
+    return shortened(rel.removeprefix(f"{job}/"), 100)
+
+
+# -- provenance
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A model, and how to cite it."""
+
+    name: str
+    version: str
+    sha256: str
+    kind: str
+    licence: str
+    text: str  # the card's own; empty where it has none
+
+
+def citations(found: Survey, results: Results) -> list[Citation]:
+    """The models that made the records, in the order of the stages."""
+    models = {(made.model, made.model_version, made.model_sha256): made for made in made_by(found) if made.model}
+    return [_citation(made, results) for made in models.values()]
+
+
+def made_by(found: Survey) -> list[Made]:
+    """What made the records, in the order of the stages."""
+    return list(found.made)
+
+
+def _citation(made: Made, results: Results) -> Citation:
+    card = results.card(made.model, made.model_version) if results.card else {}
+    said = card if card.get("sha256") == made.model_sha256 else {}
+    return Citation(
+        name=shortened(made.model),
+        version=shortened(made.model_version),
+        sha256=shortened(made.model_sha256),
+        kind=_text(said, "kind"),
+        licence=_text(said, "licence"),
+        text=_text(said, "citation"),
+    )
+
+
+def _text(card: Mapping, name: str) -> str:
+    found = card.get(name)
+    return shortened(" ".join(found.split()), _CITATION) if isinstance(found, str) else ""
+
+
+# -- what people said
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often people agreed with what was said, of a kind or a model."""
+
+    name: str
+    said: int
+    right: int
+    really: int | None = None  # how many there are of it, as people say
+
+    @property
+    def precision(self) -> str:
+        return f"{100 * self.right / self.said:.0f} %" if self.said else ""
+
+    @property
+    def recall(self) -> str:
+        return f"{100 * self.right / self.really:.0f} %" if self.really else ""
+
+
+def agreements(review: Any, part: str) -> list[Agreement]:
+    """Rows of a review, by `labels` or by `models`."""
+    rows = mapping(mapping(review).get(part))
+    return [
+        Agreement(named(name), row.get("said", 0), row.get("right", 0), row.get("is"))
+        for name, row in list(rows.items())[:KINDS]
+    ]

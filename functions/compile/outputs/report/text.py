@@ -1,0 +1,64 @@
+"""Names, numbers and times as the page says them. What comes from outside may be anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+_JOINERS = "\u200c\u200d"  # invisible, and part of words in several scripts
+_NAME = 80  # letters of a name that are shown
+
+
+def plain(text: Any) -> str:
+    """A text in which nothing is invisible or turns the text around: such characters are written as their codes."""
+    said = str(text)
+    if said.isprintable():
+        return said
+    return "".join(char if char.isprintable() or char in _JOINERS else ascii(char)[1:-1] for char in said)
+
+
+def shortened(text: Any, most: int = _NAME) -> str:
+    """A text of at most so many letters: its beginning and its end."""
+    said = str(text)
+    if len(said) <= most:
+        return said
+    tail = (most - 1) // 2
+    return f"{said[: most - 1 - tail]}…{said[-tail:]}"
+
+
+def counted(count: int, thing: str, things: str = "") -> str:
+    """`1 image`, `2 images`."""
+    return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
+
+
+def day(when: datetime) -> str:
+    return f"{when.day} {when:%B %Y}"
+
+
+def clock(when: datetime) -> str:
+    return f"{when:%H:%M}"
+
+
+def span(first: datetime, last: datetime) -> str:
+    """`20 November 2026, 21:05 to 04:30 on 21 November 2026`; a day is said once where it is the same."""
+    if first.date() == last.date():
+        return f"{day(first)}, {clock(first)}" + (f" to {clock(last)}" if clock(first) != clock(last) else "")
+    return f"{day(first)}, {clock(first)}, to {day(last)}, {clock(last)}"
+
+
+def place(latitude: Any, longitude: Any) -> str:
+    """`55.60000° N, 12.50000° E`; empty where they are no coordinates."""
+    numbers = [
+        value for value in (latitude, longitude) if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    if len(numbers) != 2:
+        return ""
+    north, east = "N" if numbers[0] >= 0 else "S", "E" if numbers[1] >= 0 else "W"
+    return f"{abs(numbers[0]):.5f}° {north}, {abs(numbers[1]):.5f}° {east}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b and c`."""
+    *most, last = list(names) or [""]
+    return f"{', '.join(most)} and {last}" if most else last
