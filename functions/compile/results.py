@@ -66,11 +66,15 @@ class Results:
             for line in stream:
                 yield Picture(json.loads(line))
 
+    @property
+    def gap(self) -> timedelta:
+        """How far apart images of one event may be."""
+        return timedelta(seconds=seconds(self.parameters.get("events", {}).get("gap", GAP)))
+
     @cached_property
     def bursts(self) -> Bursts:
         """The job's events; made at first use."""
-        gap = timedelta(seconds=seconds(self.parameters.get("events", {}).get("gap", GAP)))
-        return Bursts(self.job, self.pictures(), gap, self.scratch)
+        return Bursts(self.job, self.pictures(), self.gap, self.scratch)
 
     def close(self) -> None:
         """Let go of what was made on the way."""

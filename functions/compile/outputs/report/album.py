@@ -121,9 +121,7 @@ def _fill(made: Album, results: Results, found: Survey) -> None:
             _take(made, waiting.popleft(), shown, crops)
 
 
-def _take(
-    album: Album, one: tuple[int, Picture, Future[_Made]], shown: frozenset[int], crops: dict[Crop, str]
-) -> None:
+def _take(album: Album, one: tuple[int, Picture, Future[_Made]], shown: frozenset[int], crops: dict[Crop, str]) -> None:
     number, picture, work = one
     made = work.result()
     if number in shown:

@@ -27,7 +27,7 @@ def hours(found: dict[str, Any]) -> list[Bar]:
     activity, effort = found.get("activity") or [], found.get("effort") or []
     if not any(effort):
         return []
-    highest = max(max(activity), 1)
+    highest = max(*activity, 1)
     return [
         Bar(f"{hour:02d}", f"{hour:02d}:00 to {hour:02d}:59", activity[hour], 100 * activity[hour] / highest, images)
         for hour in order(effort)

@@ -42,6 +42,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=_said,
     )
+    environment.filters["coded"] = text.coded
     environment.globals |= {"counted": text.counted, "day": text.day, "clock": text.clock, "span": text.span}
     return environment.get_template("page.html.j2")
 
@@ -65,7 +66,7 @@ def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
         "more_kinds": len(found.kinds) - len(kinds) + (1 if results.summary.get("other_labels") else 0),
         "events": counted,
         "event_rows": tables.event_rows(counted),
-        "gap": (results.parameters.get("events") or {}).get("gap", ""),
+        "gap": text.duration(results.gap.total_seconds()),
         "hours": figures.hours(results.summary),
         "confidences": figures.confidences(results.summary),
         "crops": [_crops(results, found, album, label, colours) for label in _with_crops(found, album)],
@@ -155,10 +156,12 @@ def _shot(results: Results, shot: Shot, album: Album, colours: dict[str, int]) -
         for label, count in shot.labels.most_common(_NAMED)
     ]
     width, height = shot.size
+    folder, _, file = shot.rel.removeprefix(f"{results.job}/").rpartition("/")
     return {
         "uri": album.uri(shot.place) if shot.place else None,
         "problem": text.shortened(shot.problem, 200),
-        "name": tables.short(shot.rel, results.job),
+        "file": text.shortened(file),
+        "folder": text.shortened(folder),
         "when": shot.when,
         "width": width,
         "height": height,

@@ -186,13 +186,13 @@ class Citation:
 
 def citations(found: Survey, results: Results) -> list[Citation]:
     """The models that made the records, in the order of the stages."""
-    models = {(made.model, made.model_version, made.model_sha256): made for made in made_by(found) if made.model}
+    models = {(made.model, made.model_version, made.model_sha256): made for made in found.made if made.model}
     return [_citation(made, results) for made in models.values()]
 
 
-def made_by(found: Survey) -> list[Made]:
-    """What made the records, in the order of the stages."""
-    return list(found.made)
+def made_by(found: Survey) -> list[tuple[Made, int]]:
+    """What made the records, in the order of the stages, and how many images each."""
+    return list(found.made.items())
 
 
 def _citation(made: Made, results: Results) -> Citation:

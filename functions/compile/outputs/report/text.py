@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
 _JOINERS = "\u200c\u200d"  # invisible, and part of words in several scripts
 _NAME = 80  # letters of a name that are shown
 
@@ -27,16 +29,26 @@ def shortened(text: Any, most: int = _NAME) -> str:
     return f"{said[: most - 1 - tail]}…{said[-tail:]}"
 
 
+def coded(text: str) -> Markup:
+    """A text whose parts in backticks are set as code."""
+    parts = plain(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(plain(text))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
+
+
 def counted(count: int, thing: str, things: str = "") -> str:
     """`1 image`, `2 images`."""
     return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
 
 
 def day(when: datetime) -> str:
+    """`20 November 2026`."""
     return f"{when.day} {when:%B %Y}"
 
 
 def clock(when: datetime) -> str:
+    """`21:05`."""
     return f"{when:%H:%M}"
 
 
@@ -45,6 +57,14 @@ def span(first: datetime, last: datetime) -> str:
     if first.date() == last.date():
         return f"{day(first)}, {clock(first)}" + (f" to {clock(last)}" if clock(first) != clock(last) else "")
     return f"{day(first)}, {clock(first)}, to {day(last)}, {clock(last)}"
+
+
+def duration(seconds: float) -> str:
+    """`60 s`, `5 min`, `2 h`."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds > size and seconds % size == 0:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:g} s"
 
 
 def place(latitude: Any, longitude: Any) -> str:
