@@ -1,4 +1,4 @@
-"""Jobs of any size made of the sample night: its images, and what the sample functions find on them, again and again."""
+"""Jobs of any size made of the sample night: its images and what the sample functions find on them, over and over."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ class Job:
     not_received: tuple[str, ...] = ()
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the model's name
     pictures: dict[str, bytes] = field(default_factory=dict)  # by key, before those of the sample night
-    more: dict[str, Any] = field(default_factory=dict)  # other fields of the item
+    final: bool = True
 
     def compiled(self) -> dict[str, Any]:
         """Compile it; returns the summary's body."""
         item = GatherItem(
             job=self.job,
             revision="r1-0a1b2c3d",
-            final=True,
+            final=self.final,
             manifest=self.manifest,
             station=self.station,
             not_received=self.not_received,
@@ -122,7 +122,6 @@ class Job:
             roll=lambda: iter(self.members),
             publish=self._publish,
             card=lambda name, version: self.cards.get(name, {}),
-            **self.more,
         )
         function = Compile()
         function.setup(None)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.ceph.cluster import Ceph, ceph, missing
 from tests.integration.calm import contents, crops, drop, told
@@ -40,6 +42,21 @@ def calm(traps: Path, images: dict[str, bytes]) -> dict[str, bytes]:
         told(served)
         assert served.stop() == 0
         return contents(served.root)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium: Debian's, or `$CHROMIUM`; skips on a machine without one, fails where CI lacks it."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI installs chromium: see .ci/run")
+        pytest.skip("needs Debian's package: apt-get install --no-install-recommends chromium; or $CHROMIUM")
+    options = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root Chromium starts without one alone
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=program, args=options)
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="session")

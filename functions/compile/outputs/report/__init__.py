@@ -6,16 +6,16 @@ that it takes grows with the job.
 
 from __future__ import annotations
 
-from functions.compile.outputs.report.album import album
+from functions.compile.outputs.report.album import picture_album
 from functions.compile.outputs.report.page import pieces
-from functions.compile.outputs.report.survey import survey
+from functions.compile.outputs.report.survey import look_over
 from functions.compile.results import Open, Results
 
 
 def write(results: Results, open: Open) -> list[str]:
     """Write `report.html`."""
-    found = survey(results)
-    with album(results, found) as pictures, open("report.html", content_type="text/html; charset=utf-8") as stream:
-        for piece in pieces(results, found, pictures):
+    found = look_over(results)
+    with picture_album(results, found) as album, open("report.html", content_type="text/html; charset=utf-8") as stream:
+        for piece in pieces(results, found, album):
             stream.write(piece.encode("utf-8", "backslashreplace"))
     return []

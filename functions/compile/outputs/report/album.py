@@ -95,7 +95,7 @@ class _Made:
 
 
 @contextmanager
-def album(results: Results, found: Survey) -> Iterator[Album]:
+def picture_album(results: Results, found: Survey) -> Iterator[Album]:
     """The pictures that a survey chose. An image that cannot be read any more costs its own pictures alone."""
     with tempfile.TemporaryFile(dir=results.scratch if results.scratch.is_dir() else None) as file:
         made = Album(file)

@@ -96,7 +96,7 @@ class Survey:
         return {crop: kind.label for kind in kinds for crop in kind.crops.least(each)}
 
 
-def survey(results: Results) -> Survey:
+def look_over(results: Results) -> Survey:
     """Look over a job once."""
     found = Survey()
     for number, picture in enumerate(results.pictures()):
