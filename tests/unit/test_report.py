@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from functions.compile.outputs.report import album, figures, survey
+from functions.compile import figures
+from functions.compile.outputs.report import album, survey
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import coded, place, plain, shortened
 from tests.nights import JOB, SHA, Job, done, failed
@@ -117,7 +118,7 @@ def test_the_same_job_makes_the_same_bytes(tmp_path: Path) -> None:
 def test_a_provisional_revision_has_no_report(tmp_path: Path) -> None:
     made = Job(tmp_path, moths(1), outputs=("csv", "report"), final=False)
     made.compiled()
-    assert sorted(os.listdir(tmp_path / "files")) == ["observations.csv", "results.jsonl"]
+    assert sorted(os.listdir(tmp_path / "files")) == ["events.csv", "observations.csv", "results.jsonl"]
 
 
 def test_a_large_job_shows_a_sample_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

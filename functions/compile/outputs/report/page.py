@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from functions.compile.outputs.report import figures, tables, text
+from functions.compile import figures
+from functions.compile.outputs.report import tables, text
 from functions.compile.outputs.report.album import GRID, Album, Cut, Shot
 from functions.compile.outputs.report.survey import Survey
 from functions.compile.picture import moment

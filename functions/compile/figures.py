@@ -1,4 +1,4 @@
-"""What the page draws as bars: by hour of the day, and by confidence. Counts in, heights out."""
+"""What is drawn as bars: detections by hour of the day, and by confidence. Counts in, heights out."""
 
 from __future__ import annotations
 

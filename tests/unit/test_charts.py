@@ -1,0 +1,43 @@
+"""charts.svg and charts.png: what was counted, drawn; the same bytes each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from tests.nights import JOB, Job, done
+from tests.unit.test_report import found, moths
+from trapline.runtime.items import Member
+
+NAMES = ["Xestia", "蛾", "$x^2$ \\frac", "<script>", "\u202e", "l" * 10_000, "\ud800", ""]
+
+
+def charts(folder: Path, *members: Member) -> tuple[bytes, bytes]:
+    job = Job(folder, members, outputs=("charts",))
+    job.compiled()
+    svg, png = ((folder / "files" / f"charts.{form}").read_bytes() for form in ("svg", "png"))
+    return svg, png
+
+
+def test_both_pictures_are_drawn_and_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    members = moths(30, "Xestia", "Agrotis")
+    svg, png = charts(tmp_path / "one", *members)
+    assert charts(tmp_path / "two", *members) == (svg, png)
+    assert b"<svg" in svg and b"<dc:date>" not in svg
+    pixels = np.asarray(Pillow.open(tmp_path / "one" / "files" / "charts.png").convert("L"))
+    assert pixels.shape[1] > 1500 and 0.005 < (pixels < 128).mean() < 0.5
+
+
+@pytest.mark.parametrize("known", [[], [found()], [found("Xestia", at=None)], [found(*NAMES)]])
+def test_nothing_that_was_found_or_how_it_is_called_breaks_them(tmp_path: Path, known: list[dict[str, object]]) -> None:
+    svg, png = charts(tmp_path, *(done(f"{JOB}/{n}.jpg", said) for n, said in enumerate(known)))
+    assert b"<script" not in svg and png[:4] == b"\x89PNG"
+
+
+def test_many_kinds_are_drawn_as_the_most_frequent_and_the_rest(tmp_path: Path) -> None:
+    members = [done(f"{JOB}/{n}.jpg", found(f"L{n}")) for n in range(60)]
+    svg, _ = charts(tmp_path, *members)
+    assert b"45 other kinds" in svg
