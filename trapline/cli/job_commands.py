@@ -74,6 +74,7 @@ def status(
 def results(
     job: JobName,
     to: Annotated[Path | None, typer.Option("--to", help="Copy the files of the newest results here.")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw labels, hours and confidences as bars.")] = False,
     where: Where = HERE,
     json_: Json = False,
 ) -> None:
@@ -81,13 +82,13 @@ def results(
 
     Says how often each label was found and how sure it is, what failed, whether more may come, and where the files
     are. With --to, they are copied and checked: results.jsonl (everything, an image a line), observations.csv (a row
-    for each thing found) and summary.json.
+    for each thing found), summary.json, and what else the pipeline's `outputs` name.
 
     Example: trapline results st7/2026-11-20 --to night
     """
     from trapline.cli.results import results as run_results
 
-    run_results(where.place(), job, to, as_json=json_)
+    run_results(where.place(), job, to, drawn=plot, as_json=json_)
 
 
 @located

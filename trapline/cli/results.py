@@ -19,16 +19,18 @@ from rich.table import Table
 from trapline.cli import jobs, words
 from trapline.cli.failed import tell_failed
 from trapline.cli.place import Place
+from trapline.cli.plot import plot
 from trapline.errors import NotFound, StoreError, SurroundingsError, TraplineError
 from trapline.records import FileRef, Summary
 from trapline.store.base import Store
 
+REPORT = "report.html"
 SCORED = 64 * 2**20  # bytes of results.jsonl up to which mean scores are taken
 TRIES = 3  # a provisional revision may be replaced while it is copied
 
 
-def results(place: Place, job: str, to: Path | None, *, as_json: bool) -> None:
-    """Show a job's newest results; with `to`, copy them there."""
+def results(place: Place, job: str, to: Path | None, *, drawn: bool = False, as_json: bool) -> None:
+    """Show a job's newest results, `drawn` as bars too; with `to`, copy them there."""
     store = place.store()
     name = jobs.known_job(place, store, job)
     summary = _summary(place, store, name)
@@ -39,6 +41,8 @@ def results(place: Place, job: str, to: Path | None, *, as_json: bool) -> None:
         return
     out = words.console()
     show_found(out, place, summary)
+    if drawn:
+        plot(out, summary.results)
     if to is not None:
         words.say(out, f"Copied {words.plural(len(summary.files) + 1, 'file')} to {to}.")
         return
@@ -74,6 +78,8 @@ def show_found(out: Console, place: Place, summary: Summary) -> None:
         words.say(out, f"  over S3: s3://{place.bucket}/{summary.folder}")
     files = [f"{file.name} ({words.size(file.size)})" for file in summary.files]
     words.say(out, f"  {', '.join([*files, 'summary.json'])}")
+    if any(file.name == REPORT for file in summary.files):
+        words.say(out, f"To look at it, open {where(place, summary.folder + REPORT)} in a browser.")
 
 
 def where(place: Place, key: str) -> str:
