@@ -179,9 +179,9 @@ def _recipe_is_enough(right: Any) -> Any:
 
 
 def _seen_is_enough(right: Any) -> Any:
-    async def wrong(world: Any, name: str, digest: str) -> None:
+    async def wrong(world: Any, name: str, digest: str, **given: Any) -> None:
         if (await world.store.gets([world.layout.seen(name)]))[0] is None:
-            await right(world, name, digest)
+            await right(world, name, digest, **given)
 
     return wrong
 
@@ -435,6 +435,14 @@ BUGS = {
         _seen_is_enough,
         seed=28,
         promise="every image is accounted for exactly once",
+    ),
+    "review_unread": Bug(
+        "nobody looks at what people say",
+        charting,
+        "_review",
+        lambda right: _nothing,
+        seed=0,
+        promise="a review counts in the next revision",
     ),
     "clear_too_much": Bug(
         "earlier revisions are cleared away",

@@ -44,6 +44,8 @@ class Item:
     not_received: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
     scratch: Path = Path("nowhere")
+    review: bytes | None = None
+    review_problem: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
 

@@ -53,7 +53,7 @@ class Triggers:
             bucket=place.bucket,
             folder=place.folder if place.endpoint is None else None,
             prefixes=(
-                *(layout.prefix(p) for p in ("incoming", "jobs", "failed")),
+                *(layout.prefix(p) for p in ("incoming", "jobs", "failed", "labels")),
                 layout.prefix("control") + "requests/",
             ),
             notice=self._notice,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from functions.compile.picture import Mapping, Picture, mapping, number
+from functions.compile.picture import HUMAN, Mapping, Picture, mapping, number
 from functions.compile.results import Open, Results
 
 _MODEL = ("", "_version", "_model", "_model_version", "_model_sha256")
@@ -44,7 +44,7 @@ def _rows(picture: Picture, job: str) -> bytes:
     lines = [
         f"{before},{_detection(detection, top)},{made.cells(detection, first=True)},"
         f"{made.cells(top, first=False) if top else _NOBODY},{place}\r\n"
-        for detection, top in picture.named or [({}, {})]
+        for detection, top in picture.listed or [({}, {})]
     ]
     return "".join(lines).encode("utf-8", "backslashreplace")
 
@@ -114,14 +114,19 @@ class _Made:
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
-        self._known: dict[tuple[str, bool], str] = {}
+        self._known: dict[tuple[str, bool, bool], str] = {}
 
     def cells(self, part: Mapping, *, first: bool) -> str:
-        key = (str(part.get("stage")), first)
+        key = (str(part.get("stage")), first, part.get("by") == HUMAN)
         if key not in self._known:
-            note = self._picture.made(part, first=first)
-            self._known[key] = _line(map(_cell, _made_by(note))) if note else _NOBODY
+            self._known[key] = self._made(part, first)
         return self._known[key]
+
+    def _made(self, part: Mapping, first: bool) -> str:
+        if part.get("by") == HUMAN:
+            return HUMAN + _NOBODY
+        note = self._picture.made(part, first=first)
+        return _line(map(_cell, _made_by(note))) if note else _NOBODY
 
 
 def _made_by(note: Mapping) -> list[Any]:
