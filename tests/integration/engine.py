@@ -83,6 +83,7 @@ class Engine:
     env: dict[str, str] = field(default_factory=environment)
     told: dict[str, Any] = field(default_factory=dict)  # what it printed when it was ready
     process: subprocess.Popen[str] | None = None
+    _clients: dict[str, S3Client] = field(default_factory=dict)  # by endpoint: a test asks every 50 ms
 
     def start(self) -> Engine:
         with (self.data.parent / f"{self.data.name}.log").open("a") as log:
@@ -173,7 +174,11 @@ class Engine:
     @property
     def s3(self) -> S3Client:
         """A client that tries again what fails."""
-        return self._s3(Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=20))
+        endpoint = self.told["endpoint"]
+        if endpoint not in self._clients:
+            patient = Config(retries={"max_attempts": 2}, connect_timeout=5, read_timeout=20)
+            self._clients[endpoint] = self._s3(patient)
+        return self._clients[endpoint]
 
     @property
     def s3_at_once(self) -> S3Client:

@@ -122,6 +122,7 @@ def test_boto3_uploads_in_many_parts(served: Engine, tmp_path: Path) -> None:
     assert count_of(line) == insects(5) and line["source"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS command line is not installed")
 def test_the_aws_command_line_uploads_and_downloads(served: Engine, card: Path, tmp_path: Path) -> None:
     def aws(*words: str) -> None:
@@ -381,6 +382,7 @@ def test_a_dead_letter_whose_image_was_mended_goes_away(served: Engine) -> None:
 # -- another place
 
 
+@pytest.mark.slow
 def test_a_data_folder_copied_elsewhere_runs_nothing_and_tells_nothing_again(tmp_path: Path) -> None:
     made = project(tmp_path / "traps")
     with engine(made, tmp_path / "data") as first:

@@ -61,6 +61,7 @@ def check(served: Engine, calm: Found) -> None:
     assert results(served) == calm
 
 
+@pytest.mark.slow
 def test_a_calm_run_finds_something_and_fails_what_is_cut_off(calm: Found) -> None:
     everything = [one for job in calm.values() for one in job.values()]
     assert len(everything) == IMAGES
@@ -68,6 +69,7 @@ def test_a_calm_run_finds_something_and_fails_what_is_cut_off(calm: Found) -> No
     assert sum(len(one) for one in everything) > IMAGES
 
 
+@pytest.mark.slow
 def test_an_engine_killed_again_and_again_ends_with_the_results_of_a_calm_run(
     traps: Path, images: dict[str, bytes], calm: Found, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_an_engine_killed_at_a_certain_moment_ends_with_the_results_of_a_calm_ru
         served.end()
 
 
+@pytest.mark.slow
 def test_nobody_notices_that_workers_and_the_endpoint_are_killed(
     traps: Path, images: dict[str, bytes], calm: Found, tmp_path: Path
 ) -> None:
@@ -189,8 +192,14 @@ def test_a_second_engine_on_the_same_data_names_the_firsts_pid(traps: Path, tmp_
         assert served.closed("after/it")["state"] == "SUCCEEDED"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("word", "code"), [("exit", "worker_died"), ("hang", "timeout"), ("eat", "out_of_memory")])
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        ("exit", "worker_died"),
+        pytest.param("hang", "timeout", marks=pytest.mark.slow),
+        pytest.param("eat", "out_of_memory", marks=pytest.mark.slow),
+    ],
+)
 def test_one_image_that_ends_its_worker_costs_only_itself(tmp_path: Path, word: str, code: str) -> None:
     with engine(POISON, tmp_path / "data") as served:
         images = {f"{number:02d}.jpg": b"moth " * (number % 4) + b"beetle" for number in range(40)}
@@ -216,6 +225,7 @@ def test_an_image_that_hangs_holds_up_nobody_elses(tmp_path: Path) -> None:
         assert served.closed("st1/n1", seconds=20)["failures_by_code"] == {"timeout": 1}
 
 
+@pytest.mark.slow
 def test_images_that_end_their_workers_each_in_another_way_are_all_found(tmp_path: Path) -> None:
     with engine(POISON, tmp_path / "data") as served:
         images = {f"{number:02d}.jpg": b"moth" for number in range(30)}

@@ -359,7 +359,7 @@ def test_ctrl_c_stops_a_file_that_never_ends(project: Path) -> None:
 
 
 def test_a_file_that_crashes_its_process_is_told_in_one_line(trapline: Call, project: Path) -> None:
-    (project.parent / "nested.onnx").write_bytes(nested(20_000))
+    (project.parent / "nested.onnx").write_bytes(nested(8_000))
     ended = trapline("add", "../nested.onnx", "--name", "m", *KNOWN)
     assert ended.rc == 2
     assert "nested.onnx makes onnxruntime crash (SIGSEGV). Do not use this file" in ended.err

@@ -91,7 +91,7 @@ def _late_commit(right: Any) -> Any:
 
 
 def _late_publish(right: Any) -> Any:
-    return lambda self, ticket, order: right(self, ticket.model_copy(update={"limit_seconds": 1e12}), order)
+    return lambda self, ticket, *others: right(self, ticket.model_copy(update={"limit_seconds": 1e12}), *others)
 
 
 def _no_sweep(right: Any) -> Any:

@@ -42,6 +42,7 @@ CONFIGS = {
     "merges of merges": (MERGES + EXAMPLE, "stands for more than"),
     "an alias of itself": ("name: &a [*a]\n", "an alias stands for what it is part of"),
     "a hundred thousand brackets": ("name: " + "[" * 100_000, "nested too deeply"),
+    "a hundred lists in each other": ("name: " + "[" * 100 + "]" * 100, "nested too deeply"),
     "a number of many digits": ("name: " + "9" * 5_000, "a number of 5000 digits"),
     "a number of many sixties": ("name: 1" + ":01" * 100_000, "a number of 300001 digits"),
     "an object of Python": ("name: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),

@@ -14,6 +14,7 @@ import yaml
 
 from local_dev.examples.making import make
 from trapline.cli import unfit as at
+from trapline.cli import words
 from trapline.cli.seeding import foreign, lacking, seed_models
 from trapline.executors.opening import WorkerConfig
 from trapline.pipeline.load import load_pipeline
@@ -37,6 +38,10 @@ class Site:
     def card(self, **changes: Any) -> None:
         card = yaml.safe_load(self.store.get(CARD).data) | changes
         self.store.put(CARD, yaml.safe_dump(card, sort_keys=False).encode())
+
+    def wrong(self) -> str:
+        """What the process that loads the model would say, without the process."""
+        return words.safe(at._wrong(self.store, self.pipeline.layout, NAME, "1.0.0"))
 
     def told(self, limit: float = 30) -> list[str]:
         async def gathered() -> list[str]:
@@ -81,9 +86,17 @@ WRONG: dict[str, tuple[Callable[[Site], object], str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "expected"), WRONG.values(), ids=WRONG)
-def test_a_wrong_model_is_told_in_one_line_with_field_remedy_and_stages(
+def test_a_wrong_model_is_told_in_one_line_with_field_and_remedy(
     site: Site, spoil: Callable[[Site], object], expected: str
 ) -> None:
+    spoil(site)
+    line = site.wrong()
+    assert expected in line and line.isprintable()
+
+
+@pytest.mark.parametrize("what", ["labels too few", "a file that was cut off"])
+def test_a_wrong_model_is_told_with_its_stages_from_a_process_of_its_own(site: Site, what: str) -> None:
+    spoil, expected = WRONG[what]
     spoil(site)
     (line,) = site.told()
     assert line.startswith(f"{NAME} 1.0.0, for the stage first: ")

@@ -20,6 +20,7 @@ _SETTINGS = "`key: value` settings"
 _LONGEST = 4_000_000  # characters of a settings file
 _MOST_VALUES = 200_000  # in it, with every alias written out
 _DIGITS = 100  # of a number
+_DEEPEST = 100  # lists and settings inside each other
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 # What pydantic calls a problem → what was expected.
 _EXPECTED = {
@@ -41,6 +42,16 @@ _EXPECTED = {
 
 class _Loader(yaml.SafeLoader):
     """YAML as settings need it: a date stays text, and a key that is given twice is an error."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > _DEEPEST:  # what deeper nesting costs grows with its square
+            raise ValueError("it is nested too deeply")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[tuple[str, str]] = set()
