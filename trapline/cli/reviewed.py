@@ -20,11 +20,10 @@ def tell_reviewed(out: Console, found: Any) -> None:
         return
     reviewed, right = _count(found, "reviewed"), _count(found, "right")
     if reviewed or _count(found, "missed"):
-        words.say(
-            out, f"Reviewed by people: {words.plural(reviewed, 'detection')}, {_share(right, reviewed)} as named."
-        )
-        others = [f"{_count(found, name)} {name}" for name in ("wrong", "blank", "missed", "unknown")]
-        words.say(out, f"  {', '.join(text for text in others if not text.startswith('0 '))}", style="dim")
+        said = words.plural(reviewed, "detection")
+        words.say(out, f"Reviewed by people: {said}, {_share(right, reviewed)} as named.")
+        others = [f"{n} {name}" for name in ("wrong", "blank", "missed", "unknown") if (n := _count(found, name))]
+        words.say(out, f"  {', '.join(others)}" if others else "", style="dim")
         _table(out, found.get("labels"))
     problems = found.get("problems")
     for problem in problems[:SHOWN] if isinstance(problems, list) else ():
@@ -36,11 +35,8 @@ def tell_reviewed(out: Console, found: Any) -> None:
 
 
 def _table(out: Console, labels: Any) -> None:
-    rows = (
-        [(label, row) for label, row in labels.items() if isinstance(row, Mapping)]
-        if isinstance(labels, Mapping)
-        else []
-    )
+    told = labels if isinstance(labels, Mapping) else {}
+    rows = [(label, row) for label, row in told.items() if isinstance(row, Mapping)]
     if not rows:
         return
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
