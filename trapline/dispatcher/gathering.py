@@ -180,6 +180,7 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
         await _failed(world, gather, name, outcome, as_final, began)
     elif await _overtaken(world, job, began, as_final):
         job.compiled_seq = 0
+        job.closing_since = None  # it is looked at anew before it closes
     else:
         job.dead_gather = job.dead_gather and as_final is None
         await _publish(world, name, revision, as_final, entries, outcome, began)
