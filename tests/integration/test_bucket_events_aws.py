@@ -89,3 +89,11 @@ def test_a_queue_stands_beside_that_of_others(place: Place) -> None:
         "ours",
         "theirs",
     ]
+
+
+def test_an_address_that_was_told_before_is_named(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for url in ("https://USER:hush@old.example.org/", "https://new.example.org/"):
+        setup(place, target_of(url, None, None, verify=True, cloudevents=False), dry_run=False, as_json=True)
+    before, after = map(json.loads, capsys.readouterr().out.strip().splitlines())
+    assert "also tells" not in before["note"]
+    assert "also tells https://USER:…@old.example.org/" in after["note"] and "aws sns unsubscribe" in after["note"]
