@@ -29,7 +29,7 @@ class Tally:
         if picture.state == "pending" or picture.state in _FAILED:
             self._images["pending" if picture.state == "pending" else "failed"] += 1
             return
-        self._images["with_detections" if picture.detections else "empty"] += 1
+        self._images["with_detections" if picture.named else "empty"] += 1
         for detection, top in picture.named:
             self._detections += 1
             self._label(label_of(detection, top))

@@ -179,9 +179,9 @@ def _recipe_is_enough(right: Any) -> Any:
 
 
 def _seen_is_enough(right: Any) -> Any:
-    async def wrong(world: Any, name: str, digest: str) -> None:
+    async def wrong(world: Any, name: str, digest: str, **given: Any) -> None:
         if (await world.store.gets([world.layout.seen(name)]))[0] is None:
-            await right(world, name, digest)
+            await right(world, name, digest, **given)
 
     return wrong
 
@@ -286,7 +286,7 @@ BUGS = {
         arrivals,
         "_same_inputs",
         _as_if_alike,
-        seed=328,
+        seed=450,
         promise="what is missing has failed",
     ),
     "joined_without_telling": Bug(
@@ -337,8 +337,8 @@ BUGS = {
         jobs.JobStages,
         "_gather_item",
         _late_publish,
-        seed=130,
-        promise="a named revision changed",
+        seed=161,
+        promise="nothing is left over in the end",
     ),
     "close_without_sweep": Bug(
         "a job closes by what was heard",
@@ -385,7 +385,7 @@ BUGS = {
         effects,
         "_carry_out",
         _no_unbury,
-        seed=15,
+        seed=12,
         promise="what is done has no dead letter",
     ),
     "late_images_are_late": Bug(
@@ -435,6 +435,14 @@ BUGS = {
         _seen_is_enough,
         seed=28,
         promise="every image is accounted for exactly once",
+    ),
+    "review_unread": Bug(
+        "nobody looks at what people say",
+        charting,
+        "_review",
+        lambda right: _nothing,
+        seed=3,
+        promise="a review counts in the next revision",
     ),
     "clear_too_much": Bug(
         "earlier revisions are cleared away",

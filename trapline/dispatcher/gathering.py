@@ -180,6 +180,7 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
         await _failed(world, gather, name, outcome, as_final, began)
     elif await _overtaken(world, job, began, as_final):
         job.compiled_seq = 0
+        job.closing_since = None  # it is looked at anew before it closes
     else:
         job.dead_gather = job.dead_gather and as_final is None
         await _publish(world, name, revision, as_final, entries, outcome, began)
@@ -216,6 +217,7 @@ def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: Last
         members=members,
         manifest=opening.without_tokens(job.manifest) if job.manifest else None,
         not_received=missing,
+        **_review(world, job),
     )
     pin: Pin = job.pins[gather.name]
     limit = gather.delivery(pin.function).timeout.total_seconds()
@@ -231,6 +233,14 @@ def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: Last
         station=station,
         gather=order,
     )
+
+
+def _review(world: World, job: Job) -> dict[str, str]:
+    if job.review is None:
+        return {}
+    if job.review.problem:
+        return {"review_problem": job.review.problem}
+    return {"review": world.layout.review(job.name), "review_sha256": job.review.sha256}
 
 
 def _succeeded(outcome: Outcome) -> bool:
@@ -287,6 +297,8 @@ def _bare(gather: Stage, job: Job) -> Ticket:
 def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
     """A record is not what the ledger believes: it is unknown from now on."""
     image, graph = job.images.get(item.rel), world.ledger.graph
+    if not item.rel:
+        world.desk(job.name).chart_wanted = True  # the review is another one by now
     if image is not None and item.stage in graph.names:
         stage = graph.names.index(item.stage)
         graves = world.ledger.refused(job.name, item.rel, stage) if item.code else []

@@ -273,6 +273,7 @@ class Prefixes(Strict):
     files: Prefix = "files/"
     quarantine: Prefix = "quarantine/"
     models: Prefix = "models/"
+    labels: Prefix = "labels/"
     control: Prefix = "control/"
 
 

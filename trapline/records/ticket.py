@@ -32,6 +32,9 @@ class GatherOrder(Frozen):
     members: int
     manifest: dict[str, Any] | None = None  # without tokens
     not_received: tuple[str, ...] = ()
+    review: str = ""  # the key of the table in which a person says what is on the images
+    review_sha256: str = ""
+    review_problem: str = ""  # why it is not read
 
 
 class NotifyOrder(Frozen):

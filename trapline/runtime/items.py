@@ -124,6 +124,8 @@ class GatherItem:
     image: Callable[[str], Image]  # by key, decoded on demand; raises `Permanent` when it cannot be read
     roll: Callable[[], Iterator[Member]]  # sorted by rel
     publish: Callable[[str, Path, str], FileRef]
+    review: bytes | None = field(default=None, repr=False)  # the table in which a person says what is on the images
+    review_problem: str = ""  # why there is one and it is not handed over
     files: list[FileRef] = field(default_factory=list)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import tempfile
@@ -109,10 +110,12 @@ class JobStages:
     def gather(self, ticket: Ticket, order: GatherOrder, handler: Handler) -> Outcome:
         """Compile one revision's files; what differs from the roll publishes nothing."""
         with tempfile.TemporaryDirectory(prefix="trapline-") as scratch:
-            return self._gathered(ticket, self._gather_item(ticket, order, Path(scratch)), handler)
+            item = self._gather_item(ticket, order, Path(scratch))
+            return self._gathered(ticket, order, item, handler)
 
-    def _gathered(self, ticket: Ticket, item: GatherItem, handler: Handler) -> Outcome:
+    def _gathered(self, ticket: Ticket, order: GatherOrder, item: GatherItem, handler: Handler) -> Outcome:
         try:
+            item.review = self._review(order)
             results = list(handler.handle([item]))
         except Differs as differs:
             found = ItemOutcome(rel=differs.rel, result="refused", stage=differs.stage, code=differs.code)
@@ -151,6 +154,7 @@ class JobStages:
             image=lambda key: self._image(key, ticket.station),
             roll=lambda: self._roll(order),
             publish=publish,
+            review_problem=order.review_problem,
         )
 
     def _roll(self, order: GatherOrder) -> Iterator[Member]:
@@ -177,6 +181,17 @@ class JobStages:
                 raise Differs(entry.rel, entry.stage)
             return letter
         return None
+
+    def _review(self, order: GatherOrder) -> bytes | None:
+        if not order.review:
+            return None
+        try:
+            data = self._store.get(order.review).data
+        except NotFound:
+            raise Differs("", "") from None
+        if hashlib.sha256(data).hexdigest() != order.review_sha256:
+            raise Differs("", "")
+        return data
 
     def _image(self, key: str, station: Mapping[str, Any]) -> Image:
         """An image of the job, decoded on demand."""

@@ -159,7 +159,7 @@ class Compile:
                 out.write(json.dumps(line).encode() + b"\n")
         with item.open("made.txt", "text/plain") as out:
             out.write(f"{item.revision} {HERE[0].nonce()} {item.manifest}".encode())
-        return [{"labels": dict(labels)}]
+        return [{"labels": dict(labels), **({"review": item.review.decode()} if item.review is not None else {})}]
 
     def _line(self, member: Any) -> dict[str, Any]:
         known = member.record.known if member.record else {}
