@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import fates
+from tests.simulation import fates, revisions
 from tests.simulation.clients import folder
 from tests.simulation.plan import JOBS
 from tests.simulation.story import Broken
@@ -243,6 +243,7 @@ class Checks:
         lines = self.lines(summary)
         if lines is None:
             return
+        revisions.check(self._world, summary, lines, self._finals[job][:-1])
         images, failed = summary["images"], sum(line["state"] == "failed" for line in lines)
         if (images["total"], images["failed"]) != (len(lines), failed) or len({line["rel"] for line in lines}) != len(
             lines
