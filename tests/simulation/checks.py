@@ -70,6 +70,11 @@ class Checks:
         if variant != before:
             self._touched = dict.fromkeys(JOBS, self._world.loop.time())
 
+    def heard(self, key: str) -> None:
+        """An engine hears late of a change: where a dead letter went, it reads again what it has closed since."""
+        now = self._world.loop.time()
+        self._touched.update({job: now for job in JOBS if key.startswith("failed/") and job in key})
+
     def _outside(self, who: str, key: str, data: bytes | None) -> None:
         touched = [job for job in JOBS if job in key or job == JOBS[-1] or "requests/" in key]
         self._touched.update(dict.fromkeys(touched, self._world.loop.time()))

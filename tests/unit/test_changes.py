@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.test_engine import JOB, PROJECT, image, night, read, status, summary
 from trapline import __version__
+from trapline.cli import words
 from trapline.dispatcher import gathering
 from trapline.records import Ticket
 from trapline.testing import Simulated
@@ -58,8 +59,8 @@ def test_an_image_that_a_manifest_drops_is_removed() -> None:
         return json.dumps({"sourceImages": listed}).encode()
 
     async def scenario(world: Simulated) -> None:
-        for words in (("moth", "beetle"), ("moth",)):
-            world.put("jobs/ecos/j1.json", manifest(*words))
+        for listed in (("moth", "beetle"), ("moth",)):
+            world.put("jobs/ecos/j1.json", manifest(*listed))
             await asyncio.sleep(120)
 
     world = Simulated(PROJECT)
@@ -130,6 +131,12 @@ def test_a_revision_that_was_made_otherwise_serves_nobody(
     found = summary(world.store)
     assert found["release"] == __version__
     assert ("changes" in found) == (what != "a failure"), "a revision without a roll is compared with nothing"
+
+
+def test_the_command_line_says_what_changed_in_a_sentence() -> None:
+    said = {"against": "r1-0a1b2c3d", "added": 1, "changed": 0, "removed": 1200}
+    assert words.changes(said) == "Against r1-0a1b2c3d: 1 added, 1,200 removed."
+    assert words.changes({"against": "r1-0a1b2c3d"}) == "Against r1-0a1b2c3d: the same images."
 
 
 def _recipe(world: Simulated) -> str:

@@ -121,6 +121,13 @@ class Job:
             missing=",".join(image.missing),
         )
 
+    def review(self, table: str) -> dict[str, str]:
+        """Write a person's table; what an order says of it."""
+        if not table:
+            return {}
+        self.store.put("labels/table.csv", table.encode())
+        return {"review": "labels/table.csv", "review_sha256": hashlib.sha256(table.encode()).hexdigest()}
+
     def compile(
         self, roll: list[RollEntry], revision: str, previous: Previous | None = None, **order: Any
     ) -> tuple[dict[str, bytes], Previous, Outcome]:
@@ -166,6 +173,8 @@ images = st.builds(
     id=st.sampled_from(["", "NScx"]),
     code=st.sampled_from(["image_truncated", "timeout"]),
 )
+HEAD = "file,detection_id,label\n"
+reviews = st.sampled_from(["", f"{HEAD}a.jpg,d1,moth\n", f"{HEAD}a.jpg,d1,beetle\nb.jpg,,moth\nz.jpg,,moth\n"])
 # What a record says follows from its image and recipe.
 said = st.fixed_dictionaries({(data, recipe): facts for data in (0, 1) for recipe in ("r", "s")})
 nights = st.dictionaries(st.sampled_from(["a.jpg", "b.jpg", "ü/ c.jpg", "d.jpg", "e\u2028.jpg"]), images, max_size=5)
@@ -176,15 +185,21 @@ def _known(night: dict[str, Image], said: dict[Any, dict[str, Any]]) -> dict[str
 
 
 @settings(deadline=None, max_examples=60)
-@given(nights, nights, said, st.booleans())
+@given(nights, nights, said, st.booleans(), st.tuples(reviews, reviews))
 def test_the_bytes_are_those_of_a_whole_compile(
-    before: dict[str, Image], now: dict[str, Image], said: dict[Any, dict[str, Any]], moved: bool
+    before: dict[str, Image],
+    now: dict[str, Image],
+    said: dict[Any, dict[str, Any]],
+    moved: bool,
+    reviewed: tuple[str, str],
 ) -> None:
     job = Job()
-    _, first, _ = job.compile(job.put(_known(before, said)), "live-00000001", station={"latitude": 1.5, "z": ["a"]})
+    first_how: dict[str, Any] = {"station": {"latitude": 1.5, "z": ["a"]}, **job.review(reviewed[0])}
+    _, first, _ = job.compile(job.put(_known(before, said)), "live-00000001", **first_how)
     roll = job.put(_known(now, said))
     how: dict[str, Any] = {"station": {"latitude": 2 if moved else 1.5}}
     how["manifest"] = {"deployment": {"locationName": "Amager"}} if moved else None
+    how |= job.review(reviewed[1])
     part, _, one = job.compile(roll, "r2-00000002", first, **how)
     whole, _, other = job.compile(roll, "r2-00000002", **how)
     assert part == whole
