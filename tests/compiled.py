@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -48,6 +48,9 @@ class Item:
 
     def roll(self) -> Iterator[Member]:
         return iter(self.members)
+
+    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
+        return lambda entry: None
 
     @contextmanager
     def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:

@@ -15,6 +15,7 @@ from functions.compile.picture import Picture
 from functions.compile.results import Pixels, Results
 from functions.compile.review import Review, read_review
 from functions.compile.tally import Tally
+from trapline.records import RollEntry
 
 LINES = "results.jsonl"
 
@@ -39,6 +40,9 @@ class Item(Protocol):
 
     def roll(self) -> Iterator[Member]:
         """The job's members, sorted by rel."""
+
+    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
+        """What a file of the revision before says of a member that is as it was; None: it has to be read."""
 
     def open(self, name: str, content_type: str = ...) -> AbstractContextManager[BinaryIO]:
         """A new file in the revision's own folder."""
@@ -68,11 +72,13 @@ def _compiled(item: Item) -> dict[str, Any]:
 
 def _lines(item: Item) -> dict[str, Any]:
     """Write `results.jsonl`; the counts of what is in it."""
-    deployments, tally = Deployments(item.manifest), Tally()
+    deployments, tally, unchanged = Deployments(item.manifest), Tally(), item.unchanged(LINES)
     review, accuracy = read_review(item.review) if item.review is not None else None, Accuracy()
     with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
-            fields = jsonl.fields(View(member, item.revision, item.station, deployments.of(member.entry.id)))
+            place, before = deployments.of(member.entry.id), unchanged(member.entry)
+            view = View(member, item.revision, item.station, place)
+            fields = jsonl.fields(view) if before is None else jsonl.again(before, view)
             if review and (said := review.said(fields["rel"], item.job, fields)):
                 fields["review"] = said
             picture = Picture(fields)

@@ -17,7 +17,7 @@ from trapline.dispatcher import charting, effects, epoch, gathering, opening
 from trapline.ledger import arrivals, closing, ledger, marks, states, tasks
 from trapline.pipeline import recipe
 from trapline.records import DeadLetter, ImageRecord, load
-from trapline.runtime import images, jobs
+from trapline.runtime import images, jobs, rolls
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,10 @@ def _believe_the_roll(right: Any) -> Any:
         return None
 
     return wrong
+
+
+def _state_is_enough(right: Any) -> Any:
+    return lambda old, new: new.state in ("done", "skipped")
 
 
 def _recipe_is_enough(right: Any) -> Any:
@@ -420,6 +424,14 @@ BUGS = {
         seed=87,
         promise="every job closes",
     ),
+    "stale_lines": Bug(
+        "compile believes what an earlier revision said",
+        rolls,
+        "unchanged",
+        _state_is_enough,
+        seed=7,
+        promise="results are those of a whole compile",
+    ),
     "parents_of_other_bytes": Bug(
         "a parent's record need not be of the same bytes",
         images,
@@ -473,7 +485,7 @@ BUGS = {
         arrivals,
         "_marks",
         _cancel_is_nothing,
-        seed=80,
+        seed=87,
         promise="a cancelled job publishes nothing",
     ),
     "pin_at_every_look": Bug(

@@ -69,6 +69,8 @@ def show_found(out: Console, place: Place, summary: Summary) -> None:
     if isinstance(found.get("labels"), Mapping):
         out.print(_labels(found, _scores(place, summary)))
     _counts(out, summary)
+    if summary.changes is not None:
+        words.say(out, words.changes(summary.changes.model_dump()))
     tell_failed(out, summary.failures_by_code, summary.failures)
     tell_reviewed(out, found.get("review"))
     words.say(out, f"Results: {where(place, summary.folder)}")
