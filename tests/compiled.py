@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -41,11 +41,16 @@ class Item:
     not_received: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
     scratch: Path = field(default_factory=lambda: Path(mkdtemp(prefix="trapline-test-")))
+    review: bytes | None = None
+    review_problem: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
 
     def roll(self) -> Iterator[Member]:
         return iter(self.members)
+
+    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
+        return lambda entry: None
 
     @contextmanager
     def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:
@@ -253,6 +258,21 @@ JOBS: dict[str, dict[str, Any]] = {  # a name → what `Item` is made with; host
         },
         "station": {"timezone": "Europe/Copenhagen"},
     },
+}
+
+
+_REVIEW = """file,detection_id,x1,y1,x2,y2,label,reviewer
+a.jpg,d1,,,,,Xestia,=Åsa
+a.jpg,d2,,,,,blank,
+a.jpg,,1,1,9,9,Human,
+b.jpg,d1,,,,,blank,Åsa
+"""
+JOBS["reviewed"] = {
+    "members": [
+        with_detections(moth(), moth(id="d2", box=[0, 0, 4, 4]), captured_at=_AT),
+        with_detections(moth(), rel="b.jpg", captured_at=_AT),
+    ],
+    "review": _REVIEW.encode(),
 }
 
 

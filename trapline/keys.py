@@ -25,6 +25,7 @@ IMAGE_SUFFIXES = frozenset(
 _JUNK_NAMES = frozenset(("thumbs.db", "desktop.ini"))
 _RECORD = ".json"
 _RECEIVED = ".received.csv"
+_TABLE = ".csv"
 
 Kind = Literal[
     "image",
@@ -39,6 +40,7 @@ Kind = Literal[
     "own",
     "foreign",
     "canary",
+    "review",
 ]
 
 
@@ -69,6 +71,7 @@ class Layout:
     files: str = "files/"
     quarantine: str = "quarantine/"
     models: str = "models/"
+    labels: str = "labels/"
     control: str = "control/"
     records: dict[str, str] = field(default_factory=dict)  # per-image stage → its prefix
     gather: str = "compile"  # the stage whose dead letter is named for a job
@@ -161,6 +164,10 @@ class Layout:
         """`suffix` is `.json`, `.txt` or `.received.csv`."""
         return f"{self.root}{self.status}{job}{suffix}"
 
+    def review(self, job: str) -> str:
+        """The table in which a person says what is on a job's images."""
+        return f"{self.root}{self.labels}{job}{_TABLE}"
+
     def control_job(self, job: str) -> str:
         return f"{self.root}{self.control}jobs/{job}{_RECORD}"
 
@@ -232,6 +239,8 @@ class Layout:
             if path.startswith(prefix) and path.endswith(_RECORD):
                 name = path[len(prefix) : -len(_RECORD)]
                 return Meaning("manifest", job=name) if kind == "manifest" else Meaning("request", rel=name)
+        if path.startswith(self.labels) and path.endswith(_TABLE):
+            return Meaning("review", job=path[len(self.labels) : -len(_TABLE)])
         return self._written(path)
 
     def _incoming(self, rel: str) -> Meaning:

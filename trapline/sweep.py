@@ -41,6 +41,7 @@ class Overview:
     arrived: dict[str, Digest] = field(default_factory=dict)  # job → of what is under `incoming/`
     dead: dict[str, Digest] = field(default_factory=dict)  # job → of its dead letters
     manifests: dict[str, str] = field(default_factory=dict)  # job → its manifest's etag
+    reviews: dict[str, str] = field(default_factory=dict)  # job → its review's etag
 
     def incoming(self, entries: Iterable[Entry], layout: Layout) -> None:
         """Take in a page of the listing of `incoming/`."""
@@ -59,7 +60,7 @@ class Overview:
     def text(self, job: str) -> str:
         """The digest that `control/seen/<job>.json` holds."""
         arrived, dead = self.arrived.get(job, Digest()), self.dead.get(job, Digest())
-        return whole_digest(arrived, dead, self.manifests.get(job, ""))
+        return whole_digest(arrived, dead, self.manifests.get(job, ""), self.reviews.get(job, ""))
 
 
 def note_incoming(digest: Digest, entry: Entry, layout: Layout) -> None:
@@ -73,9 +74,9 @@ def note_dead(digest: Digest, stage: str, rel: str, entry: Entry) -> None:
     digest.add(stage, rel, entry.etag)
 
 
-def whole_digest(arrived: Digest, dead: Digest, manifest: str) -> str:
-    """Both digests and the manifest's etag as one text."""
-    return f"{arrived.text}+{dead.text}+{manifest}"
+def whole_digest(arrived: Digest, dead: Digest, manifest: str, review: str = "") -> str:
+    """Both digests and the etags of manifest and review as one text."""
+    return f"{arrived.text}+{dead.text}+{manifest}" + (f"+{review}" if review else "")
 
 
 def mark_of(entry: Entry) -> str:
@@ -91,10 +92,11 @@ class JobListing:
     dead: Digest = field(default_factory=Digest)
     done: Entry | None = None
     manifest: str = ""  # its etag
+    review: str = ""  # its etag
 
     @property
     def text(self) -> str:
-        return whole_digest(self.arrived, self.dead, self.manifest)
+        return whole_digest(self.arrived, self.dead, self.manifest, self.review)
 
 
 def incoming(chart: Chart, listing: JobListing, entries: Iterable[Entry], layout: Layout, limits: KeyLimits) -> None:

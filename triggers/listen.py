@@ -1,6 +1,6 @@
 """Hints from a store that streams its events to whoever asks for them: MinIO's ListenBucketNotification.
 
-Whatever happened while nobody listened is lost: the bucket is looked over after every connection that was made.
+Whatever happened while nobody listened is lost: the bucket is looked over once all connections are made again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -23,13 +23,13 @@ from minio.credentials.providers import Provider
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
-from trapline.errors import ConfigError, EventUnknown, EventUnreadable
+from trapline.errors import ConfigError, EventUnknown, EventUnreadable, TraplineError
 from trapline.events import TriggerContext
 from trapline.events.dialects import LARGEST, read
-from trapline.events.outage import Outage, pause
+from trapline.events.outage import Gaps, Outage, pause
+from trapline.store.keys_boto import Keys
 from trapline.store.open import settings_from
 from trapline.store.s3 import S3Settings
-from trapline.store.s3_boto import provider
 
 # New content, or none any more. `s3:ObjectCreated:*` would tell of tags, retention and legal holds, too.
 EVENTS = (
@@ -99,6 +99,8 @@ class ListenTrigger:
         self._silence = silence
         self._stopping = threading.Event()
         self._outage = Outage("listen", settings.place)
+        self._gaps = Gaps(context.prefixes)
+        self._try_now = {prefix: threading.Event() for prefix in context.prefixes}
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
         self._threads = [
@@ -112,6 +114,7 @@ class ListenTrigger:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._wake(self._try_now)
         for stream in list(self._streams.values()):
             stream.shut()
         end = time.monotonic() + JOIN
@@ -127,11 +130,13 @@ class ListenTrigger:
                 self._hear(client, prefix)
             except NoSuchApi as error:
                 self._give_up(error)
-            except (HTTPError, MinioException, ConfigError, ConnectionEnded) as error:
+            except (HTTPError, MinioException, TraplineError, ConnectionEnded) as error:
                 if not self._stopping.is_set():
                     self._outage.failed(prefix, _why(error))
+                    self._look_over(due=self._gaps.failed(prefix))
             tries = 0 if time.monotonic() - begun > LASTING else tries + 1
-            self._stopping.wait(pause(tries, *PAUSES))
+            self._try_now[prefix].wait(pause(tries, *PAUSES))
+            self._try_now[prefix].clear()
 
     def _hear(self, client: Minio, prefix: str) -> None:
         """Tells of what one connection brings, until it ends."""
@@ -153,7 +158,16 @@ class ListenTrigger:
             stream.shut()
             return
         self._outage.answered(prefix)
-        self._context.sweep()
+        self._look_over(due=self._gaps.opened(prefix))
+        self._wake(self._gaps.deaf())  # the store is back: the bucket is looked over when all have tried
+
+    def _look_over(self, *, due: bool) -> None:
+        if due:
+            self._context.sweep()
+
+    def _wake(self, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
+            self._try_now[prefix].set()
 
     def _tell(self, line: bytes) -> None:
         try:
@@ -173,6 +187,7 @@ class ListenTrigger:
             if not self._stopping.is_set():
                 log.warning(_NO_API, self._settings.endpoint, error)
             self._stopping.set()
+        self._wake(self._try_now)
 
 
 class _Stream:
@@ -257,13 +272,10 @@ class _Credentials(Provider):
     """Those that the store is opened with, renewed when they run out: of a profile, a role, a web identity."""
 
     def __init__(self, settings: S3Settings) -> None:
-        self._provider = provider(settings)
+        self._keys = Keys(settings)
 
     def retrieve(self) -> Credentials:
-        try:
-            found = self._provider()
-        except Exception as error:  # of boto3, which is at home elsewhere
-            raise ConfigError(f"There are no credentials: {error}.", remedy="Check AWS_PROFILE.") from error
+        found = self._keys()
         return Credentials(found["access_key_id"], found["secret_access_key"], found.get("token"))
 
 
@@ -296,5 +308,7 @@ def _ssl_context(settings: S3Settings) -> ssl.SSLContext | None:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, TraplineError):
+        return str(error)
     code = str(error.code) if isinstance(error, S3Error) else type(error).__name__
     return f"{code}. {_DENIALS.get(code, '')}".strip()

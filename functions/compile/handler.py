@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from functions.compile import jsonl, outputs
+from functions.compile.accuracy import Accuracy
 from functions.compile.deployments import Deployments
 from functions.compile.member import Member, View
 from functions.compile.picture import Picture
 from functions.compile.results import Pixels, Results
+from functions.compile.review import Review, read_review
 from functions.compile.tally import Tally
+from trapline.records import RollEntry
 
 LINES = "results.jsonl"
 
@@ -27,6 +30,8 @@ class Item(Protocol):
     station: dict[str, Any]
     not_received: tuple[str, ...]
     parameters: dict[str, Any]
+    review: bytes | None  # the table in which a person says what is on the images
+    review_problem: str
     scratch: Path  # a folder for this compile alone
 
     @property
@@ -39,6 +44,9 @@ class Item(Protocol):
 
     def roll(self) -> Iterator[Member]:
         """The job's members, sorted by rel."""
+
+    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
+        """What a file of the revision before says of a member that is as it was; None: it has to be read."""
 
     def open(self, name: str, content_type: str = ...) -> AbstractContextManager[BinaryIO]:
         """A new file in the revision's own folder."""
@@ -68,13 +76,29 @@ def _compiled(item: Item) -> dict[str, Any]:
 
 def _lines(item: Item) -> dict[str, Any]:
     """Write `results.jsonl`; the counts of what is in it."""
-    deployments, tally = Deployments(item.manifest), Tally()
+    deployments, tally, unchanged = Deployments(item.manifest), Tally(), item.unchanged(LINES)
+    review, accuracy = read_review(item.review) if item.review is not None else None, Accuracy()
     with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
-            fields = jsonl.fields(View(member, item.revision, item.station, deployments.of(member.entry.id)))
-            tally.add(Picture(fields))
+            place, before = deployments.of(member.entry.id), unchanged(member.entry)
+            view = View(member, item.revision, item.station, place)
+            fields = jsonl.fields(view) if before is None else jsonl.again(before, view)
+            if review and (said := review.said(fields["rel"], item.job, fields)):
+                fields["review"] = said
+            picture = Picture(fields)
+            tally.add(picture)
+            accuracy.add(picture)
             lines.write(jsonl.line(fields))
-    return tally.body(len(item.not_received))
+    return {**tally.body(len(item.not_received)), **_reviewed(item, review, accuracy)}
+
+
+def _reviewed(item: Item, review: Review | None, accuracy: Accuracy) -> dict[str, Any]:
+    if item.review_problem:
+        return {"review": {"rows": 0, "problems": [{"line": 0, "why": item.review_problem}], "problem_count": 1}}
+    if review is None:
+        return {}
+    review.ended()
+    return {"review": accuracy.body(review)}
 
 
 def _results(item: Item, summary: dict[str, Any]) -> Results:

@@ -13,6 +13,7 @@ _CORNERS = ("x1", "y1", "x2", "y2")
 
 Mapping = dict[str, Any]
 
+BLANK = "blank"  # the label of nothing at all, as in Camtrap DP
 HUMAN = "human"  # the `by` of a classification that a person made; it has no score
 
 
@@ -45,10 +46,37 @@ class Picture:
         found = self.line.get("detections")
         return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
+    @property
+    def review(self) -> Mapping:
+        """What a person says of the image: `detections` by id, and those `added`; empty where nobody did."""
+        return mapping(self.line.get("review"))
+
+    @cached_property
+    def by_machine(self) -> list[tuple[Mapping, Mapping]]:
+        """Each detection with its best classification, which is empty where it has none, whatever people say."""
+        return [(detection, classification(detection)) for detection in self.detections]
+
+    @cached_property
+    def listed(self) -> list[tuple[Mapping, Mapping]]:
+        """As `by_machine`; what a person says comes first, and what a person added comes last.
+
+        A person's classification has `by: human` and no score; one of nothing at all has the label `blank`.
+        """
+        if not self.review:
+            return self.by_machine
+        said = mapping(self.review.get("detections"))
+        found = []
+        for n, (detection, top) in enumerate(self.by_machine):
+            word = said.get(ident(n, detection))
+            found.append((detection, {**word, "by": HUMAN} if isinstance(word, dict) else top))
+        return found + _added(self.review.get("added"))
+
     @cached_property
     def named(self) -> list[tuple[Mapping, Mapping]]:
-        """Each detection with its best classification, which is empty where it has none."""
-        return [(detection, classification(detection)) for detection in self.detections]
+        """What is on the image: `listed` without what a person says is nothing."""
+        if not self.review:
+            return self.by_machine
+        return [pair for pair in self.listed if not is_blank(pair[1])]
 
     @cached_property
     def captured(self) -> datetime | None:
@@ -114,6 +142,25 @@ class Picture:
         naming = [note for note in notes if note.get("named")]
         naming = naming or [note for note in notes[1:] if note.get("outcome") == "done"]
         return naming[-1] if naming else None
+
+
+def ident(position: int, detection: Mapping) -> str:
+    """What a detection is called in a review: its id, or its position where it has none."""
+    return str(detection.get("id") or f"#{position}")
+
+
+def is_blank(top: Mapping) -> bool:
+    """Whether a person says that there is nothing."""
+    return top.get("by") == HUMAN and top.get("label") == BLANK
+
+
+def _added(entries: Any) -> list[tuple[Mapping, Mapping]]:
+    """What people found and no detector did."""
+    words = [mapping(entry) for entry in entries] if isinstance(entries, list) else []
+    return [
+        ({"id": f"human{n}", "box": word.get("box"), "label": word.get("label"), "by": HUMAN}, {**word, "by": HUMAN})
+        for n, word in enumerate(words, 1)
+    ]
 
 
 def label_of(detection: Mapping, top: Mapping) -> str:

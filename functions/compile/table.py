@@ -31,7 +31,7 @@ def rows(picture: Picture, revision: str, job: str, event: str | None) -> Iterat
     sides = (_whole(picture.image.get(side)) for side in ("width", "height"))
     before = [*image, *sides, picture.state, picture.failure["code"] if picture.failure else None]
     place = [*map(real, picture.coordinates), picture.timezone]
-    for detection, top in picture.named or [({}, {})]:
+    for detection, top in picture.listed or [({}, {})]:
         values = before + _detection(detection, top)
         values += _made(picture, detection, first=True) + (_made(picture, top, first=False) if top else [None] * 5)
         yield [stored(value) if isinstance(value, str) else value for value in (*values, *place)]

@@ -32,7 +32,7 @@ class Tally:
         if picture.state == "pending" or picture.state in _FAILED:
             self._images["pending" if picture.state == "pending" else "failed"] += 1
             return
-        self._images["with_detections" if picture.detections else "empty"] += 1
+        self._images["with_detections" if picture.named else "empty"] += 1
         self._hour(picture)
         for detection, top in picture.named:
             self._detections += 1
@@ -65,7 +65,7 @@ class Tally:
     def _hour(self, picture: Picture) -> None:
         if picture.local is not None:
             self._effort[picture.local.hour] += 1
-            self._activity[picture.local.hour] += len(picture.detections)
+            self._activity[picture.local.hour] += len(picture.named)
 
     def _captured(self, text: Any) -> None:
         when = moment(text)

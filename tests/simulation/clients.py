@@ -100,6 +100,13 @@ class Clients:
         data = {key[cut:]: self._world.bucket.data(key) or b"" for key in keys}
         return "".join(f"{hashlib.sha256(found).hexdigest()}  {name}\n" for name, found in data.items())
 
+    def _review(self, job: str, words: str) -> None:
+        """A person says what is on the images, or takes it back."""
+        if words:
+            self._put(f"labels/{job}.csv", words.encode())
+        else:
+            self._delete(f"labels/{job}.csv")
+
     def _undone(self, job: str) -> None:
         self._delete(folder(job) + "_DONE")
 

@@ -45,6 +45,7 @@ def _job(world: Simulated, job: str) -> None:
     else:
         _lines(world, job, expected, lines)
         said.check(world, job, summary, status, lines)
+        _reviewed(world, job, summary)
     _pins(world, job, summary)
     _told(world, job, summary)
     if status["revision"] != summary["revision"] or status["state"] != summary["state"]:
@@ -71,6 +72,14 @@ def _lines(world: Simulated, job: str, expected: dict[str, fates.Fate], lines: l
             if record is None or record["source"]["sha256"] != line["sha256"]:
                 raise Broken("the record is of the bytes that are there", rel)
             _dead_letters(world, rel, line)
+
+
+def _reviewed(world: Simulated, job: str, summary: dict[str, Any]) -> None:
+    """The newest results are of what people say now."""
+    review = world.bucket.data(f"labels/{job}.csv")
+    told = summary["results"].get("review")
+    if told != (review.decode() if review is not None else None) and not (world.plan.cursed and told is None):
+        raise Broken("a review counts in the next revision", f"{job} {told} {review!r}")
 
 
 def _dead_letters(world: Simulated, rel: str, line: dict[str, Any]) -> None:

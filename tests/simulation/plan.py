@@ -243,4 +243,20 @@ class _Draw:
 
 def draw(seed: int) -> Plan:
     """The world that a seed stands for."""
-    return _Draw(Random(seed)).plan(seed)
+    return _with_reviews(_Draw(Random(seed)).plan(seed), Random(f"reviews of {seed}"))
+
+
+def _with_reviews(plan: Plan, rng: Random) -> Plan:
+    """People look at the results in some worlds, and change their minds."""
+    if rng.random() < 0.7:
+        return plan
+    return replace(plan, lives=tuple(replace(life, steps=_between(life.steps, rng)) for life in plan.lives))
+
+
+def _between(steps: tuple[Step, ...], rng: Random) -> tuple[Step, ...]:
+    mixed = list(steps)
+    for _ in range(rng.randint(0, 3)):
+        given = (rng.choice(JOBS), rng.choice(("all moths", "all beetles", "")))
+        pause = rng.choice((0.0, 2.0, 30.0, 120.0))
+        mixed.insert(rng.randint(0, len(mixed)), (pause, "review", given))
+    return tuple(mixed)

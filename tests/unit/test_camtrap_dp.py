@@ -142,6 +142,16 @@ def test_an_events_observations_count_the_most_in_one_image_and_a_blank_image_is
     assert [row["observationType"] for row in found if row["mediaID"] == "c.jpg"] == ["blank"]
 
 
+def test_what_a_person_says_is_an_observation_by_that_person() -> None:
+    found = [row for row in rows(written("reviewed"), "observations.csv") if row["observationLevel"] == "media"]
+    assert [(row["observationType"], row["scientificName"], row["classificationMethod"]) for row in found] == [
+        ("animal", "Xestia", "human"),
+        ("human", "", "human"),
+        ("blank", "", "human"),
+    ]
+    assert (found[0]["classifiedBy"], found[0]["classificationProbability"]) == ("'=Åsa", "")
+
+
 def test_a_label_means_what_the_project_says_and_the_package_lists_each_name_once() -> None:
     taxa = {
         "Noctua pronuba": {"scientificName": "Noctuidae", "taxonRank": "family"},

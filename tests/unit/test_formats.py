@@ -114,7 +114,7 @@ def test_parquet_has_the_rows_of_the_table_with_types(job: str) -> None:
     assert table.num_rows == len(rows)
     for told, row in zip(table.to_pylist(), rows, strict=True):
         for name in told.keys() - {"captured_at"}:
-            assert _as_text(told[name]) == row[name].removeprefix("'"), name
+            assert told[name] == _typed(name, row[name]), name
 
 
 def test_parquet_times_are_instants_and_numbers_numbers() -> None:
@@ -125,10 +125,11 @@ def test_parquet_times_are_instants_and_numbers_numbers() -> None:
     assert (table["latitude"][0].as_py(), table["width"][0].as_py()) == (-33.9, 40)
 
 
-def _as_text(value: Any) -> str:
-    if isinstance(value, float) and value == int(value):
-        value = int(value)
-    return "" if value is None else str(value)
+def _typed(name: str, cell: str) -> Any:
+    """A cell of the table as its column's kind."""
+    if KINDS[name] in ("whole", "real"):
+        return float(cell) if cell else None
+    return cell.removeprefix("'") or None
 
 
 # -- the Antenna pipeline-controller
@@ -249,3 +250,19 @@ CALLBACK = {
         },
     },
 }
+
+
+# -- what people say
+
+
+def test_a_persons_word_wins_in_every_format_and_what_a_person_says_is_nothing_is_none() -> None:
+    item, _ = hostile("reviewed", "csv", "parquet", "megadetector", "coco", "antenna")
+    told = {name: json.loads(item.files[f"{name}.json"]) for name in ("megadetector", "coco", "antenna")}
+    first, second = told["megadetector"]["images"]
+    names = told["megadetector"]["classification_categories"]
+    assert [names[found["classifications"][0][0]] for found in first["detections"]] == ["Xestia", "Human"]
+    assert (first["detections"][0]["classifications"][0][1], second["detections"]) == (1.0, [])
+    assert [category["name"] for category in told["coco"]["categories"]] == ["Xestia", "Human"]
+    (by_person, by_model), _ = (found["classifications"] for found in told["antenna"]["data"][0]["detections"])
+    assert (by_person["algorithm"], by_person["labelNames"]) == ("human", ["Xestia"])
+    assert (by_model["algorithm"], by_model["labelNames"]) == ("namer", ["Noctua pronuba", "Xestia"])

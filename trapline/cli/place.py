@@ -94,7 +94,7 @@ def writer(place: Place) -> Store:
 
 def shared(layout: Layout) -> tuple[str, ...]:
     """The prefixes of a folder that programs other than the engine write to."""
-    return tuple(f"{layout.root}{prefix}".rstrip("/") for prefix in (layout.incoming, layout.jobs))
+    return tuple(f"{layout.root}{prefix}".rstrip("/") for prefix in (layout.incoming, layout.jobs, layout.labels))
 
 
 def polled(layout: Layout) -> tuple[str, ...]:

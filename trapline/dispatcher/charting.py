@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 
@@ -11,7 +12,7 @@ from trapline.dispatcher.world import World
 from trapline.errors import KeyUnusable, StoreError
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
-from trapline.ledger.states import Job
+from trapline.ledger.states import Job, ReviewMark
 from trapline.records import LastFinal, Receipt, Received, RollEntry, Seen, Summary, load
 from trapline.registry import in_force
 from trapline.store.base import Entry
@@ -19,6 +20,7 @@ from trapline.store.base import Entry
 log = logging.getLogger("trapline.sweep")
 
 QUIET_STEP = 55.0  # seconds
+REVIEW_BYTES = 64 * 2**20
 REFUSED_PAUSE, LONGEST_REFUSED = 30.0, 3600.0  # seconds until a job that the store refuses is looked at again
 
 
@@ -29,14 +31,16 @@ async def full(world: World) -> None:
         overview.incoming(page, world.layout)
     async for page in world.store.pages(world.layout.prefix("failed")):
         overview.failed(page, world.layout)
-    overview.manifests = await _manifests(world)
+    overview.manifests = await _etags(world, "jobs", "manifest")
+    overview.reviews = await _etags(world, "labels", "review")
     jobs = {*overview.arrived, *overview.manifests}
-    for name in sorted(jobs):
-        await _open_if_unseen(world, name, overview.text(name))
+    for name in sorted({*jobs, *overview.reviews}):
+        await _open_if_unseen(world, name, overview.text(name), review_alone=name not in jobs)
     log.info("event=sweep.done jobs=%d open=%d", len(jobs), len(world.ledger.jobs))
 
 
-async def _open_if_unseen(world: World, name: str, digest: str) -> None:
+async def _open_if_unseen(world: World, name: str, digest: str, *, review_alone: bool) -> None:
+    """Open a job that is not as it was seen last. A review alone is no job: it may be of one whose images are gone."""
     if await _refuse_unfit(world, name):
         return
     if name in world.ledger.jobs:
@@ -44,6 +48,8 @@ async def _open_if_unseen(world: World, name: str, digest: str) -> None:
         return
     got = (await refusals.gets(world, [world.layout.seen(name)]))[0]
     seen = load(Seen, got.data) if got else None
+    if review_alone and seen is None:
+        return
     if seen is None or not seen.finished or seen.listing != digest:
         world.ledger.job(name, world.now())
 
@@ -64,20 +70,20 @@ async def _refuse_unfit(world: World, name: str) -> bool:
     return bool(why)
 
 
-async def _manifests(world: World) -> dict[str, str]:
-    """Every job that has a manifest, with its etag."""
+async def _etags(world: World, prefix: str, kind: str) -> dict[str, str]:
+    """Every job that has a manifest, or a review, with its etag."""
     found = {}
-    async for page in world.store.pages(world.layout.prefix("jobs")):
+    async for page in world.store.pages(world.layout.prefix(prefix)):
         for entry in page:
             meaning = world.layout.meaning(entry.key)
-            if meaning.kind == "manifest":
+            if meaning.kind == kind:
                 found[meaning.job] = entry.etag
     return found
 
 
 async def names(world: World) -> None:
     """Find job folders and manifests that nobody told of, by folder names alone."""
-    found = set(await _manifests(world))
+    found = set(await _etags(world, "jobs", "manifest"))
     found |= await _folders(world, world.layout.prefix("incoming"))
     unknown = [name for name in sorted(found) if name not in world.ledger.jobs]
     known = [name for name in unknown if not await _refuse_unfit(world, name)]
@@ -162,8 +168,10 @@ async def _look(world: World, job: Job) -> tuple[Chart, sweep.JobListing]:
         for entries in await _places(world, prefix, name):
             sweep.dead_letters(found, listing, stage, entries, prefix)
     await _of_the_job(world, name, listing)
-    (manifest,) = await refusals.heads(world, [layout.manifest(name)])
+    manifest, review = await refusals.heads(world, [layout.manifest(name), layout.review(name)])
     listing.manifest = manifest.etag if manifest else ""
+    if review is not None:
+        await _review(world, job, found, listing, review)
     if listing.done:
         await _done(world, found, listing.done)
     return found, listing
@@ -218,6 +226,23 @@ async def _done(world: World, found: Chart, entry: Entry) -> None:
     if got is not None:
         folder = world.layout.rel_of_image(entry.key).removesuffix("_DONE")
         found.done = sweep.read_done(sweep.mark_of(got.entry), got.data[: 2**26], folder)
+
+
+async def _review(world: World, job: Job, found: Chart, listing: sweep.JobListing, entry: Entry) -> None:
+    """Which review of the job there is; what is in it is `compile`'s business."""
+    found.review = job.review
+    if not entry.settled:
+        found.unsettled += 1
+        return
+    listing.review = entry.etag
+    if job.review is not None and job.review.etag == entry.etag:
+        return
+    if entry.size > REVIEW_BYTES:
+        problem = f"{entry.key} has {entry.size} bytes; a review may have {REVIEW_BYTES}"
+        found.review = ReviewMark(entry.etag, problem=problem)
+        return
+    (got,) = await refusals.gets(world, [entry.key])
+    found.review = ReviewMark(got.entry.etag, hashlib.sha256(got.data).hexdigest()) if got else None
 
 
 async def _results_known(world: World, job: Job, found: Chart) -> bool:

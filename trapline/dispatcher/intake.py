@@ -35,6 +35,8 @@ async def take_in(world: World, events: list[ObjectEvent]) -> None:
     for event, meaning in meant:
         if meaning.kind == "canary" and event.kind == "created":
             await _canary(world, event, meaning.rel)
+        elif meaning.kind == "review":
+            await _review(world, meaning.job)
         elif meaning.kind != "image":
             _other(world, event, meaning)
 
@@ -86,6 +88,14 @@ def _other(world: World, event: ObjectEvent, meaning: Meaning) -> None:
         world.wanted["requests"] = True
     elif meaning.kind == "dead_letter" and event.kind == "removed":
         _exhumed(world, meaning)
+
+
+async def _review(world: World, job: str) -> None:
+    """A review came, changed or went: of a job that there is."""
+    if job in world.ledger.jobs or (await refusals.heads(world, [world.layout.summary(job)]))[0] is not None:
+        _look_again(world, job)
+    else:
+        log.warning("event=review.of_no_job key=%r", world.layout.review(job))
 
 
 async def _canary(world: World, event: ObjectEvent, rel: str) -> None:

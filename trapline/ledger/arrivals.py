@@ -18,6 +18,7 @@ from trapline.ledger.states import (
     Graph,
     Image,
     Job,
+    ReviewMark,
 )
 from trapline.records import Manifest, Received, RollEntry
 
@@ -32,6 +33,7 @@ class Chart:
     records: dict[str, set[str]] = field(default_factory=dict)  # stage → rels
     dead: dict[str, set[str]] = field(default_factory=dict)  # stage → rels
     done: DoneMark | None = None
+    review: ReviewMark | None = None
     cancelled: bool = False
     ignored: dict[str, str] = field(default_factory=dict)  # rel → why
     unusable: dict[str, str] = field(default_factory=dict)  # key → why
@@ -164,6 +166,10 @@ def _with_records(graph: Graph, job: Job, rel: str, seen: Chart) -> None:
 def _marks(job: Job, seen: Chart) -> None:
     if (seen.done and seen.done.etag) != (job.done and job.done.etag):
         job.done, job.missing = seen.done, None
+        job.seq += 1
+    if seen.review != job.review:
+        job.review = seen.review
+        job.closed, job.closing_since = False, None
         job.seq += 1
     if seen.cancelled != job.cancelled:
         job.cancelled = seen.cancelled

@@ -163,6 +163,7 @@ def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> st
     missing = not_received(job)
     parts = [manifest, station, recipe, str(len(missing)), *missing, *sorted(job.unusable)]
     parts += [job.done.problem] if job.done and job.done.problem else []
+    parts += [f"review {job.review.sha256 or job.review.problem}"] if job.review else []
     total.update("\x1e".join(parts).encode("utf-8", "surrogatepass"))
     return total.hexdigest()
 

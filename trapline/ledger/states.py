@@ -168,6 +168,15 @@ class Held:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class ReviewMark:
+    """The table in which a person says what is on a job's images."""
+
+    etag: str
+    sha256: str = ""  # of the table
+    problem: str = ""  # why it is not read
+
+
 class Job:
     """A job: its images, queues and counts, and what is known about its results."""
 
@@ -198,6 +207,7 @@ class Job:
         self.last_arrival = now
         self.quiet_before = 0.0  # quiet counted before this engine started
         self.done: DoneMark | None = None
+        self.review: ReviewMark | None = None
         self.as_closed = False  # nothing arrived since the last final revision
         self.missing: tuple[int, list[str]] | None = None  # (seq, what `_DONE` names and is not there)
         self.answered = ""  # etag of the `_DONE` that the last final revision answers

@@ -48,6 +48,7 @@ def wanted(pipeline: str, layout: Layout, target: str) -> tuple[Rule, ...]:
         ("incoming", layout.prefix("incoming"), (*NEW, *GONE)),  # deleting `_CANCEL` resumes a job
         ("jobs", layout.prefix("jobs"), NEW),
         ("requests", f"{layout.prefix('control')}requests/", NEW),
+        ("labels", layout.prefix("labels"), (*NEW, *GONE)),  # a review, and its end
         ("failed", layout.prefix("failed"), GONE),  # deleting a dead letter is a retry
     )
     return tuple(Rule(f"trapline-{pipeline}-{name}", target, events, prefix) for name, prefix, events in parts)

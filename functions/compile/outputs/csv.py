@@ -61,7 +61,7 @@ def _rows(picture: Picture, job: str, event: str | None) -> bytes:
     lines = [
         f"{before},{_detection(detection, top)},{made.cells(detection, first=True)},"
         f"{made.cells(top, first=False) if top else _NOBODY},{place}\r\n"
-        for detection, top in picture.named or [({}, {})]
+        for detection, top in picture.listed or [({}, {})]
     ]
     return "".join(lines).encode("utf-8", "backslashreplace")
 

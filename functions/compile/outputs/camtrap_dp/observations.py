@@ -35,7 +35,8 @@ def of_image(results: Results, picture: Picture, taxa: Taxa) -> Iterator[bytes]:
         yield _row({**about, **_seen(picture, taxa, detection, top), "observationID": f"{picture.rel}#{number}"})
     if not picture.named:
         looked = picture.line.get("detections") is not None
-        found = {"observationType": "blank", **_made(picture, {}, first=True)} if looked else _UNKNOWN
+        said = picture.listed[0][1] if picture.listed else {}  # a person says that there is nothing
+        found = {"observationType": "blank", **_made(picture, said, first=True)} if looked else _UNKNOWN
         yield _row({**about, **found, "observationID": picture.rel})
 
 

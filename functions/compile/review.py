@@ -1,0 +1,213 @@
+"""A review: the table in which a person says what is on a job's images. It is `observations.csv`, edited.
+
+Reads what spreadsheets make of such a table. One wrong row costs one row, and is named.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from functions.compile.picture import BLANK, Mapping, corners, ident, mapping, number
+
+ROWS = 1_000_000
+NAMED = 50  # problems that are told one by one
+_SAME = 0.5  # boxes that overlap by so much of both together are of one animal
+_BOX = ("x1", "y1", "x2", "y2")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    line: int  # as a text editor counts them
+    file: str
+    detection: str  # its id, or empty
+    box: tuple[float, ...] | None  # x1, y1, x2, y2 in pixels, or None
+    label: str
+    reviewer: str
+
+
+@dataclass
+class Review:
+    """The rows of a table, by image, and what was wrong with others."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    count: int = 0  # rows with a label
+    problems: list[Mapping] = field(default_factory=list)  # {line, why}, the first ones
+    problem_count: int = 0
+
+    def wrong(self, line: int, why: str) -> None:
+        """Note that a row cannot be used."""
+        self.problem_count += 1
+        if len(self.problems) < NAMED:
+            self.problems.append({"line": line, "why": why})
+
+    def said(self, rel: str, job: str, fields: Mapping) -> Mapping | None:
+        """What the table says of an image whose line these are; None where it says nothing."""
+        rows = self.rows.pop(rel, None) or self.rows.pop(rel.removeprefix(job + "/"), None)
+        if not rows:
+            return None
+        found = fields.get("detections")
+        detections = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+        matched = _Matched(self, detections)
+        for row in rows:
+            matched.take(row)
+        return matched.said()
+
+    def ended(self) -> None:
+        """Every image was seen: the rows that are left are of none."""
+        for rows in self.rows.values():
+            for row in rows:
+                self.wrong(row.line, f"The job has no image {row.file[:200]!r}.")
+        self.rows = {}
+
+
+class _Matched:
+    """The rows of one image, each brought to the detection it is about."""
+
+    def __init__(self, review: Review, detections: list[Mapping]) -> None:
+        self._review = review
+        self._found = {ident(n, detection): detection for n, detection in enumerate(detections)}
+        self._labels: dict[str, Mapping] = {}
+        self._added: list[Mapping] = []
+
+    def take(self, row: Row) -> None:
+        name = self._name(row)
+        if name is None:
+            self._add(row)
+        elif name == "":
+            why = "It names none of the image's detections: give its detection_id, or its box as x1, y1, x2, y2."
+            self._review.wrong(row.line, why)
+        elif self._labels.setdefault(name, _word(row))["label"] != row.label:
+            self._review.wrong(row.line, f"The detection {name[:80]!r} has another label further up.")
+
+    def said(self) -> Mapping | None:
+        if not self._labels and not self._added:
+            return None
+        return {"detections": self._labels, "added": self._added}
+
+    def _name(self, row: Row) -> str | None:
+        """The detection that a row is about; None: one that was missed; empty: none that there is."""
+        if row.detection in self._found:
+            return row.detection
+        if row.box is not None:
+            return self._by_box(row.box)
+        if not self._found:
+            return None
+        return next(iter(self._found)) if len(self._found) == 1 and not row.detection else ""
+
+    def _by_box(self, box: tuple[float, ...]) -> str | None:
+        shares = {name: _overlap(box, found) for name, d in self._found.items() if (found := corners(d))}
+        best = max(shares, key=lambda name: shares[name], default=None)
+        return best if best is not None and shares[best] >= _SAME else None
+
+    def _add(self, row: Row) -> None:
+        """An animal that the detector missed; or nothing, where it found nothing."""
+        if row.label != BLANK or not self._found:
+            self._added.append({**_word(row), "box": list(row.box) if row.box else None})
+
+
+def _word(row: Row) -> Mapping:
+    return {"label": row.label, **({"reviewer": row.reviewer} if row.reviewer else {})}
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The area that two boxes share, as a part of the area of both together."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0.0, width) * max(0.0, height)
+    both = sum(abs((box[2] - box[0]) * (box[3] - box[1])) for box in (one, other)) - shared
+    return shared / both if both > 0 else 0.0
+
+
+# -- reading
+
+
+def read_review(data: bytes) -> Review:
+    """The rows of a table. A table that is none has one problem and no rows."""
+    review, text = Review(), _decoded(data)
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    try:
+        for row in _rows(review, table):
+            review.rows.setdefault(row.file, []).append(row)
+            review.count += 1
+            if review.count >= ROWS:
+                review.wrong(row.line, f"A review may have {ROWS} rows; the rest was not read.")
+                break
+    except csv.Error as error:
+        review.wrong(table.line_num, f"It is not CSV from here on ({error}).")
+    return review
+
+
+def _decoded(data: bytes) -> str:
+    """Text as spreadsheets save it: UTF-8 with or without a byte order mark, UTF-16, or the code page of Windows."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def _delimiter(text: str) -> str:
+    """What separates the names of the columns: half of Europe's spreadsheets write semicolons."""
+    head = text.partition("\n")[0]
+    return max(",;\t", key=head.count)
+
+
+def _rows(review: Review, table: Iterator[list[str]]) -> Iterator[Row]:
+    columns = [name.strip().lower() for name in next(table, [])]
+    names = {"image": "file"} if "file" not in columns else {}
+    columns = [names.get(name, name) for name in columns]
+    missing = [name for name in ("file", "label") if name not in columns]
+    if missing:
+        review.wrong(1, f"There is no column {missing[0]!r}. A review is observations.csv, with its `label` edited.")
+        return
+    for cells in table:
+        said = dict(zip(columns, cells, strict=False))
+        line: int = table.line_num  # type: ignore[attr-defined]
+        if any(cells) and (row := _row(review, said, line)):
+            yield row
+
+
+def _row(review: Review, said: dict[str, str], line: int) -> Row | None:
+    """A row with a label; None for one that says nothing."""
+    text = {name: _text(said.get(name, "")) for name in ("file", "detection_id", "label", "reviewer")}
+    label = BLANK if text["label"].lower() == BLANK else text["label"]
+    if not label:
+        return None
+    if not text["file"]:
+        review.wrong(line, "It names no image: `file` is empty.")
+        return None
+    box = [_coordinate(said.get(name, "")) for name in _BOX]
+    if any(said.get(name, "").strip() for name in _BOX) and not _is_box(box):
+        review.wrong(line, "Its box is none: x1, y1, x2, y2 are pixels, x1 below x2 and y1 below y2.")
+        return None
+    whole = tuple(corner for corner in box if corner is not None)
+    return Row(line, text["file"], text["detection_id"], whole or None, label[:500], text["reviewer"][:200])
+
+
+def _text(cell: str) -> str:
+    """A cell without the mark that keeps a spreadsheet from running it."""
+    cell = cell.strip()
+    return cell[1:] if cell.startswith("'") else cell
+
+
+def _coordinate(cell: str) -> float | None:
+    try:
+        return number(float(cell.strip().replace(",", ".")))
+    except ValueError:
+        return None
+
+
+def _is_box(box: list[float | None]) -> bool:
+    x1, y1, x2, y2 = box
+    return x1 is not None and y1 is not None and x2 is not None and y2 is not None and x1 < x2 and y1 < y2
+
+
+def human(review: object, name: str) -> Mapping | None:
+    """What a person says of a detection, from an image's `review`; None where nothing was said."""
+    return mapping(mapping(mapping(review).get("detections")).get(name)) or None

@@ -1,0 +1,165 @@
+"""A person's table about a job: what it may look like, what it changes, and what is counted from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from functions.compile.review import read_review
+from tests.compiled import Item, compiled, done, failed, moth, with_detections
+
+JOB = "st7/2026-11-20"
+
+
+def named(rel: str, *labels: str) -> Any:
+    """An image with a moth a label, side by side."""
+    kinds = [
+        moth(id=f"d{n}", box=[100 * n, 0, 100 * n + 50, 50], classifications=[{"label": label, "score": 0.9}])
+        for n, label in enumerate(labels, 1)
+    ]
+    return with_detections(*kinds, rel=rel)
+
+
+def reviewed(table: str | bytes, *members: Any) -> tuple[Item, dict[str, Any]]:
+    data = table.encode() if isinstance(table, str) else table
+    item, body = compiled(*members, review=data)
+    return item, body["review"]
+
+
+def labels(item: Item) -> list[tuple[str, str, str]]:
+    return [(row["file"], row["label"], row["classifier"]) for row in item.rows]
+
+
+def test_an_edited_label_is_a_persons_classification_and_the_models_stays_in_the_lossless_file() -> None:
+    item, told = reviewed("file,detection_id,label\na.jpg,d1,Xestia\n", named("a.jpg", "Noctua", "Noctua"))
+    assert labels(item) == [("a.jpg", "Xestia", "human"), ("a.jpg", "Noctua", "classify")]
+    assert item.rows[0]["score"] == "" and item.rows[0]["detector"] == "detect"
+    (line,) = item.lines
+    assert line["review"] == {"detections": {"d1": {"label": "Xestia"}}, "added": []}
+    assert line["detections"][0]["classifications"][0]["label"] == "Noctua"
+    assert (told["reviewed"], told["right"], told["wrong"]) == (1, 0, 1)
+
+
+def test_accuracy_is_counted_per_label_and_per_model() -> None:
+    table = "file,detection_id,label\na.jpg,d1,Noctua\na.jpg,d2,Xestia\na.jpg,d3,blank\na.jpg,d4,unknown\n"
+    item, told = reviewed(table, named("a.jpg", "Noctua", "Noctua", "Noctua", "Noctua"))
+    assert told["labels"] == {"Noctua": {"said": 3, "right": 1, "is": 1}, "Xestia": {"said": 0, "right": 0, "is": 1}}
+    assert told["models"] == {"namer 7": {"said": 3, "right": 1}}
+    assert {name: told[name] for name in ("images", "reviewed", "right", "wrong", "blank", "unknown", "missed")} == {
+        "images": 1,
+        "reviewed": 4,
+        "right": 1,
+        "wrong": 1,
+        "blank": 1,
+        "unknown": 1,
+        "missed": 0,
+    }
+    assert [row["label"] for row in item.rows] == ["Noctua", "Xestia", "blank", "unknown"]
+
+
+def test_what_a_person_says_is_what_the_next_revision_counts() -> None:
+    table = "file,detection_id,label\na.jpg,d1,Xestia\na.jpg,d2,blank\nb.jpg,d1,BLANK\n"
+    _, body = compiled(named("a.jpg", "Noctua", "Noctua"), named("b.jpg", "Noctua"), review=table.encode())
+    assert (body["labels"], body["detections"]) == ({"Xestia": 1}, 1)
+    assert body["images"]["empty"] == 1
+
+
+def test_an_animal_that_the_detector_missed_is_added_by_its_box() -> None:
+    table = "file,x1,y1,x2,y2,label,reviewer\na.jpg,500,10,560,70,Xestia,Ada\n"
+    item, told = reviewed(table, named("a.jpg", "Noctua"))
+    assert labels(item) == [("a.jpg", "Noctua", "classify"), ("a.jpg", "Xestia", "human")]
+    assert [item.rows[1][name] for name in ("x1", "y1", "x2", "y2", "detector")] == [
+        "500.0",
+        "10.0",
+        "560.0",
+        "70.0",
+        "human",
+    ]
+    assert (told["missed"], told["labels"]["Xestia"]) == (1, {"said": 0, "right": 0, "is": 1})
+    assert item.lines[0]["review"]["added"][0]["reviewer"] == "Ada"
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["d9,100,0,150,50", ",102,1,149,50", '"",100.4,0.2,150,50'],
+    ids=["another id, the same box", "a box drawn by hand", "no id"],
+)
+def test_a_row_finds_its_detection_by_the_box(row: str) -> None:
+    item, _ = reviewed(f"file,detection_id,x1,y1,x2,y2,label\na.jpg,{row},Xestia\n", named("a.jpg", "Noctua", "Noctua"))
+    assert [row["label"] for row in item.rows] == ["Xestia", "Noctua"]
+
+
+def test_the_only_detection_needs_no_id_and_an_image_without_any_can_be_named_whole() -> None:
+    item, told = reviewed("file,label\na.jpg,Xestia\nb.jpg,Noctua\n", named("a.jpg", "Noctua"), done("b.jpg"))
+    assert labels(item) == [("a.jpg", "Xestia", "human"), ("b.jpg", "Noctua", "human")]
+    assert (told["wrong"], told["missed"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file;detection_id;x1;y1;x2;y2;label\r\na.jpg;d9;100,5;0;150;50;Ässa\r\n".encode("utf-8-sig"),
+        "file\tdetection_id\tlabel\na.jpg\td1\tÄssa\n".encode("utf-16"),
+        "file;detection_id;label\r\na.jpg;d1;Ässa\r\n".encode("cp1252"),
+        "Image,Detection_ID,Label\n\n'a.jpg,'d1,'Ässa\n,,\n".encode(),
+    ],
+    ids=["semicolons, decimal commas", "UTF-16, tabs", "a Windows code page", "other names, marks, empty lines"],
+)
+def test_a_table_is_read_as_spreadsheets_save_it(table: bytes) -> None:
+    item, told = reviewed(table, named("a.jpg", "Noctua"))
+    assert (labels(item), told["problem_count"]) == ([("a.jpg", "Ässa", "human")], 0)
+
+
+def test_the_table_that_compile_wrote_is_a_review_as_it_is() -> None:
+    members = [named("a.jpg", "=Noctua", "Xestia"), done("b.jpg"), failed("c.jpg")]
+    written = compiled(*members)[0].files["observations.csv"]
+    _, told = reviewed(written, *members)
+    assert (told["problem_count"], told["reviewed"], told["right"]) == (0, 2, 2)
+
+
+def test_names_may_be_relative_to_the_jobs_folder() -> None:
+    item, told = reviewed("file,label\nDCIM/a.jpg,Xestia\n", named(f"{JOB}/DCIM/a.jpg", "Noctua"))
+    assert (item.rows[0]["label"], told["problem_count"]) == ("Xestia", 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("x.jpg,d1,,,,,Xestia", "no image 'x.jpg'"),
+        (",d1,,,,,Xestia", "`file` is empty"),
+        ("a.jpg,d7,,,,,Xestia", "none of the image's detections"),
+        ("a.jpg,d1,9,9,1,1,Xestia", "Its box is none"),
+        ("a.jpg,d1,nan,0,1,1,Xestia", "Its box is none"),
+        ("a.jpg,d1,1,,,,Xestia", "Its box is none"),
+        ("a.jpg,d2,,,,,Noctua\na.jpg,d2,,,,,Xestia", "another label further up"),
+    ],
+)
+def test_a_wrong_row_costs_itself_and_is_named_with_its_line(row: str, why: str) -> None:
+    table = f"file,detection_id,x1,y1,x2,y2,label\na.jpg,d1,,,,,Xestia\n{row}\n"
+    item, told = reviewed(table, named("a.jpg", "Noctua", "Noctua"))
+    (problem,) = told["problems"]
+    assert why in problem["why"] and problem["line"] == table.count("\n")
+    assert item.rows[0]["label"] == "Xestia"
+
+
+@pytest.mark.parametrize("table", ["", "\x00\x01", "name,species\na,b\n", "file\na.jpg\n", "\ufeff"])
+def test_a_table_that_is_none_says_what_is_expected_and_changes_nothing(table: str) -> None:
+    item, told = reviewed(table, named("a.jpg", "Noctua"))
+    assert "There is no column" in told["problems"][0]["why"]
+    assert labels(item) == [("a.jpg", "Noctua", "classify")]
+
+
+def test_a_row_without_a_label_says_nothing() -> None:
+    item, told = reviewed("file,detection_id,label\na.jpg,d1,\n", named("a.jpg", "Noctua"))
+    assert (told["rows"], told["reviewed"], labels(item)) == (0, 0, [("a.jpg", "Noctua", "classify")])
+
+
+def test_many_problems_are_counted_and_the_first_are_told() -> None:
+    review = read_review(("file,label\n" + ",x\n" * 200).encode())
+    assert (review.problem_count, len(review.problems)) == (200, 50)
+
+
+def test_a_review_too_large_to_be_read_is_named_in_the_summary() -> None:
+    _, body = compiled(named("a.jpg", "Noctua"), review_problem="labels/x.csv has 99 bytes; a review may have 9")
+    assert body["review"]["problems"][0]["why"].startswith("labels/x.csv has 99")
