@@ -164,11 +164,20 @@ def test_status_lists_all_jobs_or_tells_one(site: Site, night: dict[str, Any]) -
     assert "st7/first" in site.trapline("status").stdout
 
 
+def test_results_can_be_drawn_and_say_where_the_report_is(site: Site, night: dict[str, Any]) -> None:
+    shown = site.trapline("results", "st7/first", "--plot").stdout
+    assert "by hour of the day" in shown and "████" in shown and "by confidence of the name" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("To look at it, open ")]
+    assert Path(line.removeprefix("To look at it, open ").removesuffix(" in a browser.")).is_file()
+    assert site.json("results", "st7/first", "--plot") == site.json("results", "st7/first")
+
+
 def test_results_are_copied_and_checked(site: Site, night: dict[str, Any], tmp_path: Path) -> None:
     summary = site.json("results", "st7/first", "--to", str(tmp_path / "out"))
     for file in summary["files"]:
         assert hashlib.sha256((tmp_path / "out" / file["name"]).read_bytes()).hexdigest() == file["sha256"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["observations.csv", "results.jsonl", "summary.json"]
+    files = ["events.csv", "observations.csv", "report.html", "results.jsonl", "summary.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == files
     assert json.loads((tmp_path / "out/summary.json").read_text())["revision"] == night["revision"]
     shown = site.trapline("results", "st7/first").stdout
     assert "hawkmoth" in shown

@@ -83,7 +83,14 @@ def show_found(out: Console, place: Place, summary: Summary) -> None:
     files = [f"{file.name} ({words.size(file.size)})" for file in summary.files]
     words.say(out, f"  {', '.join([*files, 'summary.json'])}")
     if any(file.name == REPORT for file in summary.files):
-        words.say(out, f"To look at it, open {where(place, summary.folder + REPORT)} in a browser.")
+        words.say(out, _to_look_at(place, summary))
+
+
+def _to_look_at(place: Place, summary: Summary) -> str:
+    """How to open the report: a browser cannot read a bucket by itself."""
+    if place.endpoint is None:
+        return f"To look at it, open {where(place, summary.folder + REPORT)} in a browser."
+    return f"To look at it, copy {REPORT} and open it in a browser."
 
 
 def where(place: Place, key: str) -> str:
