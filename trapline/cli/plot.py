@@ -46,8 +46,8 @@ def hours(effort: Sequence[int]) -> list[int]:
 def _counts(found: Mapping[str, Any], name: str, length: int | None = None) -> list[int]:
     """A list of counts; empty where it is none, which another program's `compile` may say."""
     said = found.get(name)
-    right = isinstance(said, list) and all(type(count) is int and count >= 0 for count in said)
-    return said if right and len(said) == (length or len(said)) else [0] * (length or 0)
+    counts = said if isinstance(said, list) and all(type(count) is int and count >= 0 for count in said) else []
+    return counts if length in (None, len(counts)) else [0] * (length or 0)
 
 
 def _silent(effort: Sequence[int], order: Sequence[int]) -> str:
