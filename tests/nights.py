@@ -106,6 +106,7 @@ class Job:
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the model's name
     pictures: dict[str, bytes] = field(default_factory=dict)  # by key, before those of the sample night
     final: bool = True
+    review: bytes | None = None
 
     def compiled(self) -> dict[str, Any]:
         """Compile it; returns the summary's body."""
@@ -121,6 +122,7 @@ class Job:
             image=self.image,
             roll=lambda: iter(self.members),
             publish=self._publish,
+            review=self.review,
             card=lambda name, version: self.cards.get(name, {}),
         )
         function = Compile()

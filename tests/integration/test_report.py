@@ -37,7 +37,12 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of the sample night."""
-    return compiled(tmp_path_factory.mktemp("night"), list(members(28)), not_received=(f"{JOB}/DCIM/gone.JPG",))
+    said = "".join(
+        f"IMG_{number:04d}.JPG,d0001,{label}\n" for number, label in ((2, "hawkmoth"), (3, "wasp"), (5, "blank"))
+    )
+    review = ("file,detection_id,label\n" + said.replace("IMG", f"{JOB}/DCIM/100MEDIA/IMG")).encode()
+    gone = (f"{JOB}/DCIM/gone.JPG",)
+    return compiled(tmp_path_factory.mktemp("night"), list(members(28)), not_received=gone, review=review)
 
 
 @pytest.fixture(scope="module")
