@@ -168,7 +168,8 @@ def test_results_are_copied_and_checked(site: Site, night: dict[str, Any], tmp_p
     summary = site.json("results", "st7/first", "--to", str(tmp_path / "out"))
     for file in summary["files"]:
         assert hashlib.sha256((tmp_path / "out" / file["name"]).read_bytes()).hexdigest() == file["sha256"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["observations.csv", "results.jsonl", "summary.json"]
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["events.csv", "observations.csv", "results.jsonl", "summary.json"]
     assert json.loads((tmp_path / "out/summary.json").read_text())["revision"] == night["revision"]
     shown = site.trapline("results", "st7/first").stdout
     assert "hawkmoth" in shown

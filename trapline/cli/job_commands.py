@@ -81,7 +81,7 @@ def results(
 
     Says how often each label was found and how sure it is, what failed, whether more may come, and where the files
     are. With --to, they are copied and checked: results.jsonl (everything, an image a line), observations.csv (a row
-    for each thing found) and summary.json.
+    for each thing found), events.csv (a row for each event and label), the other formats and summary.json.
 
     Example: trapline results st7/2026-11-20 --to night
     """
