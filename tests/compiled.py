@@ -233,6 +233,23 @@ JOBS: dict[str, dict[str, Any]] = {  # a name → what `Item` is made with; host
             ),
         ]
     },
+    "calendar": {
+        "members": [
+            with_detections(moth(), rel=f"{n}.jpg", captured_at=at)
+            for n, at in enumerate(
+                ["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999-00:00"]
+            )
+        ],
+        "manifest": {"deployment": {"deploymentStart": "1850-06-01T00:00:00", "cameraHeight": "high", "habitat": "NA"}},
+    },
+    "odd deployment": {
+        "members": [with_detections(moth(), id="1", captured_at="2026-10-25T02:30:00")],
+        "manifest": {
+            "deployment": {"timezone": ["x"], "latitude": "north", "cameraTilt": 1e300, "deploymentEnd": {}},
+            "deployments": {"a": 1},
+            "sourceImages": [{"id": "1", "url": "https://me:pw@h.example.org/a%20b.jpg?X-Amz-Signature=abc&x=1"}],
+        },
+    },
     "two deployments": {
         "members": [
             with_detections(
