@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, BinaryIO
 
 from functions.compile.handler import Compile
 from trapline.errors import Permanent
 from trapline.records import DeadLetter, ImageRecord, ModelRef, ProducedBy, RollEntry, Source, StageNote
 
+_FOLDER = TemporaryDirectory(prefix="trapline-test-")  # of every item's scratch; gone when the tests end
 SHA = "ab" * 32
 FORMULAS = [f"{lead}{sign}cmd|x!A1" for lead in ("", " ", "\n", "\u00a0") for sign in "=+-@"] + ["\tx", "\rx", "＝1+1"]
 
@@ -40,7 +41,7 @@ class Item:
     station: dict[str, Any] = field(default_factory=dict)
     not_received: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
-    scratch: Path = field(default_factory=lambda: Path(mkdtemp(prefix="trapline-test-")))
+    scratch: Path = field(default_factory=lambda: Path(mkdtemp(dir=_FOLDER.name)))
     review: bytes | None = None
     review_problem: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
