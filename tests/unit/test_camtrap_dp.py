@@ -196,7 +196,7 @@ def test_addresses_are_under_the_projects_own_base_where_it_has_one() -> None:
     ("project", "said"),
     [
         ({"samplingDesign": "random"}, "samplingDesign: 'random' is not one of"),
-        ({"contributors": [{"role": "contact"}]}, "contributors: 0: 'title' is a required property"),
+        ({"contributors": [{"role": "contact"}]}, "contributors: 'title' is a required property"),
         ({"titel": "x"}, "'titel' was unexpected"),
         ({"licenses": {"data": "CC0-1.0"}}, "licenses: 'media' is a required property"),
     ],

@@ -171,7 +171,8 @@ class JobStages:
         if previous is None or file is None:
             return rolls.nothing
         try:
-            members, lines = (rolls.fetched(self._store, ref, folder) for ref in (previous.members, file))
+            members = rolls.fetched(self._store, previous.members, folder / "roll")
+            lines = rolls.fetched(self._store, file, folder / "lines")
         except (StoreError, KeyUnusable) as error:
             log.warning("event=gather.whole file=%r error=%s", file.key, error)
             return rolls.nothing
