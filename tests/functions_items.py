@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from trapline.images import Image
-from trapline.pipeline.load import resolve_parameters
+from trapline.pipeline.parameters import resolve_parameters
 from trapline.pipeline.spec import FunctionSpec
 
 FUNCTIONS = Path(__file__).resolve().parents[1] / "functions"

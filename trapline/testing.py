@@ -20,7 +20,8 @@ from trapline.dispatcher.world import World
 from trapline.errors import Failure, KeyUnusable, NotFound, Permanent, SurroundingsError
 from trapline.events import ObjectEvent
 from trapline.images import Image
-from trapline.pipeline.load import Pipeline, load_function, load_pipeline, resolve_parameters
+from trapline.pipeline.load import Pipeline, load_function, load_pipeline
+from trapline.pipeline.parameters import resolve_parameters
 from trapline.pipeline.spec import FunctionSpec
 from trapline.records import DeadLetter, FileRef, ImageRecord, Outcome, ProducedBy, RollEntry, Source, Ticket, load
 from trapline.runtime.functions import handler_class

@@ -1,6 +1,6 @@
 """Hints from a store that streams its events to whoever asks for them: MinIO's ListenBucketNotification.
 
-Whatever happened while nobody listened is lost: the bucket is looked over after every connection that was made.
+Whatever happened while nobody listened is lost: the bucket is looked over once all connections are made again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -23,13 +23,13 @@ from minio.credentials.providers import Provider
 from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
-from trapline.errors import ConfigError, EventUnknown, EventUnreadable
+from trapline.errors import ConfigError, EventUnknown, EventUnreadable, TraplineError
 from trapline.events import TriggerContext
 from trapline.events.dialects import LARGEST, read
-from trapline.events.outage import Outage, pause
+from trapline.events.outage import Gaps, Outage, pause
+from trapline.store.keys_boto import Keys
 from trapline.store.open import settings_from
 from trapline.store.s3 import S3Settings
-from trapline.store.s3_boto import provider
 
 # New content, or none any more. `s3:ObjectCreated:*` would tell of tags, retention and legal holds, too.
 EVENTS = (
@@ -105,6 +105,8 @@ class ListenTrigger:
         self._silence = silence
         self._stopping = threading.Event()
         self._outage = Outage("listen", settings.place)
+        self._gaps = Gaps(context.prefixes)
+        self._try_now = {prefix: threading.Event() for prefix in context.prefixes}
         self._lock = threading.Lock()
         self._said_absent = False
         self._absent: set[str] = set()  # prefixes of which the store does not tell
@@ -120,6 +122,7 @@ class ListenTrigger:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._wake(self._try_now)
         for stream in list(self._streams.values()):
             stream.shut()
         end = time.monotonic() + JOIN
@@ -136,20 +139,24 @@ class ListenTrigger:
             if absent is not None and refusals >= REFUSALS:
                 self._lacking(prefix, absent)
             tries = 0 if time.monotonic() - begun > LASTING else tries + 1
-            self._stopping.wait(ABSENT if refusals >= REFUSALS else pause(tries, *PAUSES))
+            self._try_now[prefix].wait(ABSENT if refusals >= REFUSALS else pause(tries, *PAUSES))
+            self._try_now[prefix].clear()
 
     def _hear_or_say(self, client: Minio, prefix: str) -> NoSuchApi | None:
         """One connection, and what ended it said. Returns the error where the store seems to have no such API."""
+        absent = None
         try:
             self._hear(client, prefix)
         except NoSuchApi as error:
-            return error
+            absent = error
         except Exception as error:  # whatever it was, the next connection may be a good one
-            if not self._stopping.is_set():
-                if not isinstance(error, HTTPError | MinioException | ConfigError | ConnectionEnded):
-                    log.exception("event=listen.error prefix=%s", prefix)
-                self._outage.failed(prefix, _why(error))
-        return None
+            if self._stopping.is_set():
+                return None
+            if not isinstance(error, HTTPError | MinioException | TraplineError | ConnectionEnded):
+                log.exception("event=listen.error prefix=%s", prefix)
+            self._outage.failed(prefix, _why(error))
+        self._look_over(due=self._gaps.failed(prefix))
+        return absent
 
     def _hear(self, client: Minio, prefix: str) -> None:
         """Tells of what one connection brings, until it ends."""
@@ -174,7 +181,16 @@ class ListenTrigger:
             self._absent.discard(prefix)
             log.info("event=listen.working source=%s prefix=%s", self._settings.place, prefix)
         self._outage.answered(prefix)
-        self._context.sweep()
+        self._look_over(due=self._gaps.opened(prefix))
+        self._wake(self._gaps.deaf() - self._absent)  # the store is back: the bucket is looked over when all have tried
+
+    def _look_over(self, *, due: bool) -> None:
+        if due:
+            self._context.sweep()
+
+    def _wake(self, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
+            self._try_now[prefix].set()
 
     def _tell(self, line: bytes) -> None:
         try:
@@ -279,13 +295,10 @@ class _Credentials(Provider):
     """Those that the store is opened with, renewed when they run out: of a profile, a role, a web identity."""
 
     def __init__(self, settings: S3Settings) -> None:
-        self._provider = provider(settings)
+        self._keys = Keys(settings)
 
     def retrieve(self) -> Credentials:
-        try:
-            found = self._provider()
-        except Exception as error:  # of boto3, which is at home elsewhere
-            raise ConfigError(f"There are no credentials: {error}.", remedy="Check AWS_PROFILE.") from error
+        found = self._keys()
         return Credentials(found["access_key_id"], found["secret_access_key"], found.get("token"))
 
 
@@ -318,5 +331,7 @@ def _ssl_context(settings: S3Settings) -> ssl.SSLContext | None:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, TraplineError):
+        return str(error)
     code = str(error.code) if isinstance(error, S3Error) else type(error).__name__
     return f"{code}. {_DENIALS.get(code, '')}".strip()

@@ -11,6 +11,9 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,11 +22,13 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from trapline.errors import ConfigError, EventUnknown, EventUnreadable
+from trapline.errors import ConfigError, EventUnknown, EventUnreadable, StoreUnavailable, TraplineError
 from trapline.events import TriggerContext
 from trapline.events.dialects import read
 from trapline.events.outage import Outage, pause
 from trapline.events.told import StoreEvent
+from trapline.store.keys_boto import keys_wrong
+from trapline.store.open import checked_bundle
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -39,7 +44,7 @@ DELETE_AGAIN = (0.0, 0.2, 1.0)  # seconds before each try to delete a batch
 EMPTY = 1.0  # seconds that a request takes at least, with its pause, when there was nothing
 JOIN = 1.0  # seconds that `stop` waits; a request that still waits for messages is left behind
 
-_FAILURES = (BotoCoreError, ClientError, ResponseParserError)
+_FAILURES = (BotoCoreError, ClientError, ResponseParserError, OSError)  # the last from reading a file of keys
 
 _BUSY = frozenset(("Throttling", "ThrottlingException", "RequestThrottled", "TooManyRequestsException", "OverLimit"))
 _ACTIONS = "sqs:GetQueueUrl, sqs:ReceiveMessage and sqs:DeleteMessage"
@@ -49,6 +54,10 @@ _DENIALS = {
     "NoRegionError": ("It has no region", "Set `region:` of triggers.sqs, or AWS_REGION."),
     "AccessDenied.*|AuthorizationError|403": ("These credentials may not read it", f"Allow them {_ACTIONS}."),
     "Kms.*": ("It is encrypted with a key that may not be used", "Allow these credentials kms:Decrypt."),
+    r"(Expired|RequestExpired)\w*": (
+        "Its session token has expired",
+        "Renew it where it comes from: in the credentials file, or in AWS_SESSION_TOKEN, and start again.",
+    ),
     r"\w*Credential\w*|ProfileNotFound|.*(Token|Signature).*|UnrecognizedClient.*|InvalidAccessKeyId": (
         "There are no credentials that it knows",
         "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `profile:` where the store has other keys.",
@@ -145,7 +154,11 @@ class SqsTrigger:
                 self._stopping.wait(begun + EMPTY - time.monotonic())
 
     def _failed(self, thread: str, error: Exception) -> None:
-        why = _wrong(error, self._queue.name) or f"It did not answer ({_code(error)})."
+        wrong = _wrong(error, self._queue.name)
+        if wrong is not None:
+            with suppress(TraplineError):
+                self._queue.open_again()
+        why = wrong or f"It did not answer ({_code(error)})."
         self._outage.failed(thread, str(why), lost=_code(error) not in _BUSY)
 
     def _round(self, wait: int) -> bool:
@@ -196,9 +209,18 @@ class Queue:
 
     def __init__(self, name: str, region: str | None, endpoint: str | None, profile: str | None) -> None:
         self.name = name
-        self._client = _client(name, region, endpoint, profile)
+        self._open = partial(_client, name, region, endpoint, profile)
+        self._client = self._open()
         self._url = name if "://" in name else ""
         self._lock = threading.Lock()
+
+    @property
+    def region(self) -> str:
+        return self._client.meta.region_name
+
+    def open_again(self) -> None:
+        """With keys that were written anew meanwhile."""
+        self._client = self._open()
 
     def receive(self, wait: int) -> Sequence[MessageTypeDef]:
         answer = self._client.receive_message(QueueUrl=self._address(), MaxNumberOfMessages=BATCH, WaitTimeSeconds=wait)
@@ -237,6 +259,8 @@ def _client(queue: str, region: str | None, endpoint: str | None, profile: str |
         max_pool_connections=MOST_RECEIVERS,
         ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # AWS_ENDPOINT_URL is the store's
     )
+    if bundle := os.environ.get("AWS_CA_BUNDLE"):
+        checked_bundle(Path(bundle), "AWS_CA_BUNDLE")
     address = urlsplit(queue)
     own = f"{address.scheme}://{address.netloc}" if address.netloc else os.environ.get("AWS_ENDPOINT_URL_SQS")
     try:
@@ -262,12 +286,14 @@ def _region(queue: str) -> str | None:
 # -- what went wrong
 
 
-def _wrong(error: Exception, queue: str) -> ConfigError | None:
+def _wrong(error: Exception, queue: str) -> TraplineError | None:
     """What a person has to mend; None for what may pass."""
+    if wrong := keys_wrong(error, f"the queue {queue}"):
+        return None if isinstance(wrong, StoreUnavailable) else wrong
     code = _code(error)
-    for codes, (wrong, remedy) in _DENIALS.items():
+    for codes, (meaning, remedy) in _DENIALS.items():
         if re.fullmatch(codes, code):
-            return ConfigError(f"The queue {queue} cannot be read. {wrong} ({code}).", remedy=remedy)
+            return ConfigError(f"The queue {queue} cannot be read. {meaning} ({code}).", remedy=remedy)
     return None
 
 

@@ -14,6 +14,7 @@ from functions.compile.picture import Picture
 from functions.compile.results import Pixels, Results
 from functions.compile.review import Review, read_review
 from functions.compile.tally import Tally
+from trapline.records import RollEntry
 
 LINES = "results.jsonl"
 
@@ -38,6 +39,9 @@ class Item(Protocol):
 
     def roll(self) -> Iterator[Member]:
         """The job's members, sorted by rel."""
+
+    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
+        """What a file of the revision before says of a member that is as it was; None: it has to be read."""
 
     def open(self, name: str, content_type: str = ...) -> AbstractContextManager[BinaryIO]:
         """A new file in the revision's own folder."""
@@ -67,11 +71,12 @@ def _compiled(item: Item) -> dict[str, Any]:
 
 def _lines(item: Item) -> dict[str, Any]:
     """Write `results.jsonl`; the counts of what is in it."""
-    deployment, tally = _deployment(item), Tally()
+    deployment, tally, unchanged = _deployment(item), Tally(), item.unchanged(LINES)
     review, accuracy = read_review(item.review) if item.review is not None else None, Accuracy()
     with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
-            fields = jsonl.fields(View(member, item.revision, item.station, deployment))
+            view, before = View(member, item.revision, item.station, deployment), unchanged(member.entry)
+            fields = jsonl.fields(view) if before is None else jsonl.again(before, view)
             if review and (said := review.said(fields["rel"], item.job, fields)):
                 fields["review"] = said
             picture = Picture(fields)

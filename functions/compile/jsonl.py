@@ -8,6 +8,7 @@ from typing import Any
 from functions.compile.member import View
 from trapline.records import StageNote
 
+_ANEW = ("deployment", "kept", "id", "eventId", "review")  # what is not of the image's own record
 _LINE_BREAKS = {ord(char): f"\\u{ord(char):04x}" for char in "\x85\u2028\u2029"}  # some readers split lines at these
 
 
@@ -34,6 +35,13 @@ def fields(view: View) -> dict[str, Any]:
     return always | _sometimes(view)
 
 
+def again(line: dict[str, Any], view: View) -> dict[str, Any]:
+    """A line of an earlier revision as this one says it: all that its record says is as it was."""
+    kept = {name: value for name, value in line.items() if name not in _ANEW}
+    said: dict[str, Any] = {**kept, "revision": view.revision, "station": view.station}
+    return said | _of_the_job(view)
+
+
 def _note(note: StageNote) -> dict[str, Any]:
     """What a stage did; the files that it wrote, whether it named, what it went without: only where it did."""
     left_out = {name for name in ("files", "named", "missing") if getattr(note, name) is None}
@@ -49,16 +57,19 @@ def _source(view: View) -> dict[str, Any]:
 
 def _sometimes(view: View) -> dict[str, Any]:
     """The fields that a line has only where there is something to say."""
-    entry, record = view.member.entry, view.member.record
+    record = view.member.record
     fields = {
         "failure": view.failure,
         "missing": list(record.missing or ()) if record else [],
         "known": {name: value for name, value in view.known.items() if name not in ("image", "detections")},
-        "deployment": view.deployment,
-        "kept": entry.kept,
-        "id": entry.id,
-        "eventId": entry.event_id,
     }
+    return {name: value for name, value in fields.items() if value} | _of_the_job(view)
+
+
+def _of_the_job(view: View) -> dict[str, Any]:
+    """What manifest and roll say of an image, which no record does; last in a line."""
+    entry = view.member.entry
+    fields = {"deployment": view.deployment, "kept": entry.kept, "id": entry.id, "eventId": entry.event_id}
     return {name: value for name, value in fields.items() if value}
 
 
@@ -73,8 +84,11 @@ def _object(fields: dict[str, Any]) -> str:
 def _json(value: Any) -> str:
     if isinstance(value, _Written):
         return value
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = _as_it_is(value)
     return text if _is_unicode(text) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+_as_it_is = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 def _is_unicode(text: str) -> bool:

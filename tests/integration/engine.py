@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -304,19 +303,6 @@ def gone(pids: Iterable[int], seconds: float = 5) -> None:
     until(
         lambda: not [pid for pid in pids if _runs(pid)], seconds, lambda: [c for c in commands() if c[0] in set(pids)]
     )
-
-
-def minio_client() -> str | None:
-    """The MinIO client: named by `MC`, or on the PATH under either of its names. Midnight Commander is none."""
-    for name in (os.environ.get("MC"), "minio-client", "mc"):
-        path = shutil.which(name) if name else None
-        if (
-            path
-            and "minio"
-            in subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.lower()
-        ):
-            return path
-    return None
 
 
 def _runs(pid: int) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-import yaml
 from boto3.s3.transfer import TransferConfig
 
 from tests.ceph.cluster import ACCESS, SECRET, Ceph
-from tests.integration.engine import Engine, count_of, engine, environment, insects, night, project
+from tests.integration.engine import Engine, count_of, engine, insects, night, project
+from tests.integration.outside import outside
+from tests.integration.uploaders import aws, aws_cli, mc, minio_client
 from trapline.embedded.rclone import Rclone
 
 pytestmark = pytest.mark.slow
@@ -26,6 +28,7 @@ NAMES = {
     "夜の蛾 é&=#?.jpg": 6,
 }
 PARTS = "DCIM/in parts + ü.JPG"
+BY_PROGRAMS = {"mc/from a card + ü.JPG": 8, "aws/from a card + ü.JPG": 9}
 Opened = Callable[[Path, Path], AbstractContextManager[Engine]]
 
 
@@ -68,22 +71,6 @@ def posted(traps: Path, room: Path, endpoint: str, access: str, secret: str, **e
         served.trapline("bucket-events", "remove")
 
 
-@contextmanager
-def outside(
-    traps: Path, room: Path, settings: Mapping[str, object], endpoint: str, access: str, secret: str, **env: str
-) -> Iterator[Engine]:
-    path = traps / "pipeline.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **settings}, sort_keys=False))
-    keys = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
-    served = Engine(traps, room / "data", environment(**keys, **env))
-    try:
-        served.start()
-        served.told |= {"access_key": access, "secret_key": secret}
-        yield served
-    finally:
-        served.end()
-
-
 WAYS = ["folder", "rclone by sweep", "ceph by sweep", "ceph by webhook"]
 
 
@@ -103,6 +90,22 @@ def way(request: pytest.FixtureRequest) -> tuple[Opened, str]:
     ), trigger
 
 
+def by_programs(served: Engine, room: Path) -> dict[str, int]:
+    """Uploads by the programs that are installed; CI has the AWS command line."""
+    carried = {}
+    for name, number in BY_PROGRAMS.items():
+        (room / "card" / name).parent.mkdir(parents=True)
+        (room / "card" / name).write_bytes(night(number))
+        to = f"{served.bucket}/incoming/{JOB}/{name}"
+        if name.startswith("mc/") and minio_client():
+            mc(served, room)("cp", str(room / "card" / name), f"trap/{to}")
+            carried[name] = number
+        if name.startswith("aws/") and (aws_cli() or os.environ.get("CI")):
+            aws(served, room)("s3", "cp", str(room / "card" / name), f"s3://{to}")
+            carried[name] = number
+    return carried
+
+
 def test_what_is_uploaded_comes_out_as_results(way: tuple[Opened, str], tmp_path: Path) -> None:
     opened, trigger = way
     parts = tmp_path / "parts.jpg"
@@ -110,11 +113,12 @@ def test_what_is_uploaded_comes_out_as_results(way: tuple[Opened, str], tmp_path
     with opened(project(tmp_path / "traps"), tmp_path) as served:
         in_parts = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
         served.s3.upload_file(str(parts), served.bucket, f"incoming/{JOB}/{PARTS}", Config=in_parts)
+        carried = by_programs(served, tmp_path)
         served.upload(JOB, {name: night(number) for name, number in NAMES.items()})
         served.closed(JOB, seconds=90)
         lines = served.lines(JOB)
         assert {name: count_of(line) for name, line in lines.items()} == {
-            name: insects(number) for name, number in {**NAMES, PARTS: 7}.items()
+            name: insects(number) for name, number in {**NAMES, **carried, PARTS: 7}.items()
         }
         assert lines[PARTS]["source"]["sha256"] == hashlib.sha256(parts.read_bytes()).hexdigest()
         seen = {served.json(f"detections/{JOB}/{name}.json")["received"]["trigger"] for name in lines}

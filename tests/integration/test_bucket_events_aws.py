@@ -13,6 +13,7 @@ import pytest
 from tests.integration.engine import project
 from trapline.cli.bucket_events import remove, setup, target_of
 from trapline.cli.place import Place, find_place
+from trapline.store.notifications import wanted
 
 moto = pytest.importorskip("moto", reason="needs the package moto")
 
@@ -35,6 +36,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         boto3.client("s3").create_bucket(Bucket="my.traps", CreateBucketConfiguration=where)
         made = project(tmp_path / "traps")
         yield find_place(made, None, "my.traps", f"https://s3.{REGION}.amazonaws.com")
+
+
+def ours(place: Place) -> list[str]:
+    """The names of the pipeline's rules."""
+    return [rule.id for rule in wanted(place.pipeline.name, place.layout, "")]
 
 
 def configured(place: Place) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def test_setup_and_remove_leave_what_others_configured(place: Place) -> None:
     setup(place, target, dry_run=False, as_json=True)
     during = configured(place)
     assert {kind: during[kind] for kind in before} == before
-    assert len(during["TopicConfigurations"]) == 4
+    assert len(during["TopicConfigurations"]) == len(ours(place))
     remove(place, dry_run=False, as_json=True)
     assert configured(place) == before
     assert boto3.client("sns").list_topics()["Topics"] == []
@@ -82,10 +88,13 @@ def test_a_queue_stands_beside_that_of_others(place: Place) -> None:
     arn = f"arn:aws:sqs:{REGION}:123456789012:ours"
     target = target_of(None, None, arn, verify=True, cloudevents=False)
     setup(place, target, dry_run=False, as_json=True)
-    assert sorted(rule["QueueArn"].rpartition(":")[2] for rule in configured(place)["QueueConfigurations"]) == [
-        "ours",
-        "ours",
-        "ours",
-        "ours",
-        "theirs",
-    ]
+    told = [rule["QueueArn"].rpartition(":")[2] for rule in configured(place)["QueueConfigurations"]]
+    assert sorted(told) == [*["ours"] * len(ours(place)), "theirs"]
+
+
+def test_an_address_that_was_told_before_is_named(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for url in ("https://USER:hush@old.example.org/", "https://new.example.org/"):
+        setup(place, target_of(url, None, None, verify=True, cloudevents=False), dry_run=False, as_json=True)
+    before, after = map(json.loads, capsys.readouterr().out.strip().splitlines())
+    assert "also tells" not in before["note"]
+    assert "also tells https://USER:…@old.example.org/" in after["note"] and "aws sns unsubscribe" in after["note"]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from boto3.s3.transfer import TransferConfig
 
-from tests.integration.engine import Engine, count_of, engine, insects, minio_client, night, project, until
+from tests.integration.engine import Engine, count_of, engine, insects, night, project, until
+from tests.integration.uploaders import aws, mc
 
 SECRET = "whsec_" + "c2VjcmV0LW9mLWEtdGVzdC1vbmx5LWhlcmU="
 STRANGE = [
@@ -123,53 +124,35 @@ def test_boto3_uploads_in_many_parts(served: Engine, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("aws") is None, reason="the AWS command line is not installed")
 def test_the_aws_command_line_uploads_and_downloads(served: Engine, card: Path, tmp_path: Path) -> None:
-    def aws(*words: str) -> None:
-        env = served.env | {
-            "AWS_ACCESS_KEY_ID": str(served.told["access_key"]),
-            "AWS_SECRET_ACCESS_KEY": str(served.told["secret_key"]),
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "HOME": str(tmp_path),
-        }
-        words = ("aws", "--endpoint-url", str(served.told["endpoint"]), "s3", *words)
-        subprocess.run(words, env=env, check=True, timeout=60, capture_output=True)
-
+    run = aws(served, tmp_path)
     at = f"s3://{served.bucket}/incoming/aws"
-    aws("cp", "--recursive", str(card), f"{at}/copied/")
-    aws("sync", str(card), f"{at}/synced/")
-    aws("cp", str(card / "DCIM/100/IMG_1.JPG"), f"{at}/single/")
+    run("s3", "cp", "--recursive", str(card), f"{at}/copied/")
+    run("s3", "sync", str(card), f"{at}/synced/")
+    run("s3", "cp", str(card / "DCIM/100/IMG_1.JPG"), f"{at}/single/")
     (tmp_path / "_DONE").touch()
     for job, wanted in (("copied", CARD), ("synced", CARD), ("single", {"IMG_1.JPG": insects(2)})):
-        aws("cp", str(tmp_path / "_DONE"), f"{at}/{job}/_DONE")
+        run("s3", "cp", str(tmp_path / "_DONE"), f"{at}/{job}/_DONE")
         served.closed(f"aws/{job}")
         assert counts(served, f"aws/{job}") == wanted
-    aws("cp", "--recursive", f"s3://{served.bucket}/results/aws/copied/", str(tmp_path / "results"))
+    run("s3", "cp", "--recursive", f"s3://{served.bucket}/results/aws/copied/", str(tmp_path / "results"))
     assert (tmp_path / "results" / "summary.json").is_file()
 
 
 def test_the_minio_client_copies_and_mirrors(served: Engine, card: Path, tmp_path: Path) -> None:
-    program = minio_client()
-    if program is None:
-        pytest.skip("the MinIO client is not installed")
-
-    def mc(*words: str) -> str:
-        words = (str(program), "--config-dir", str(tmp_path / "mc"), *words)
-        return subprocess.run(words, check=True, timeout=60, capture_output=True, text=True).stdout
-
-    mc("alias", "set", "trap", served.told["endpoint"], served.told["access_key"], served.told["secret_key"])
+    run = mc(served, tmp_path)
     at = f"trap/{served.bucket}/incoming/mc"
-    mc("cp", "--recursive", f"{card}/", f"{at}/copied/")
-    mc("mirror", str(card), f"{at}/mirrored")
-    mc("cp", str(card / "DCIM/100/IMG_1.JPG"), f"{at}/single/IMG_1.JPG")
+    run("cp", "--recursive", f"{card}/", f"{at}/copied/")
+    run("mirror", str(card), f"{at}/mirrored")
+    run("cp", str(card / "DCIM/100/IMG_1.JPG"), f"{at}/single/IMG_1.JPG")
     (tmp_path / "_DONE").write_text("\n")  # of no bytes, this client would send no Content-Length, and be refused
     for job, wanted in (("copied", CARD), ("mirrored", CARD), ("single", {"IMG_1.JPG": insects(2)})):
-        mc("cp", str(tmp_path / "_DONE"), f"{at}/{job}/_DONE")
+        run("cp", str(tmp_path / "_DONE"), f"{at}/{job}/_DONE")
         served.closed(f"mc/{job}")
         assert counts(served, f"mc/{job}") == wanted
-    assert mc("cat", f"trap/{served.bucket}/status/mc/copied.txt").strip()
-    mc("mirror", str(card), f"{at}/mirrored")  # nothing new
-    mc("mirror", f"trap/{served.bucket}/results/mc/copied", str(tmp_path / "results"))
+    assert run("cat", f"trap/{served.bucket}/status/mc/copied.txt").strip()
+    run("mirror", str(card), f"{at}/mirrored")  # nothing new
+    run("mirror", f"trap/{served.bucket}/results/mc/copied", str(tmp_path / "results"))
     assert (tmp_path / "results" / "summary.json").is_file()
 
 

@@ -240,7 +240,7 @@ def test_what_is_wrong_with_the_queue_is_said_at_start(aws: Aws, monkeypatch: py
     assert "There is no such queue" in refusal(queue="nowhere", endpoint=aws.endpoint)
     assert "There is no such queue" in refusal(queue=f"{aws.endpoint}/123456789012/nowhere")
     assert "Set `region:`" in refusal(queue="traps")
-    assert "ProfileNotFound" in refusal(queue="traps", region="eu-west-1", profile="nobody")
+    assert "There is no profile 'nobody'" in refusal(queue="traps", region="eu-west-1", profile="nobody")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

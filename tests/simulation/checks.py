@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import fates
+from tests.simulation import fates, revisions
 from tests.simulation.clients import folder
 from tests.simulation.plan import JOBS
 from tests.simulation.story import Broken
@@ -69,6 +69,11 @@ class Checks:
         """An engine of perhaps another pipeline begins."""
         if variant != before:
             self._touched = dict.fromkeys(JOBS, self._world.loop.time())
+
+    def heard(self, key: str) -> None:
+        """An engine hears late of a change: where a dead letter went, it reads again what it has closed since."""
+        now = self._world.loop.time()
+        self._touched.update({job: now for job in JOBS if key.startswith("failed/") and job in key})
 
     def _outside(self, who: str, key: str, data: bytes | None) -> None:
         touched = [job for job in JOBS if job in key or job == JOBS[-1] or "requests/" in key]
@@ -243,6 +248,7 @@ class Checks:
         lines = self.lines(summary)
         if lines is None:
             return
+        revisions.check(self._world, summary, lines, self._finals[job][:-1])
         images, failed = summary["images"], sum(line["state"] == "failed" for line in lines)
         if (images["total"], images["failed"]) != (len(lines), failed) or len({line["rel"] for line in lines}) != len(
             lines

@@ -262,6 +262,7 @@ class Simulated:
         due = [event for at, event in self.late if at <= now or everything]
         self.late = [(at, event) for at, event in self.late if at > now and not everything]
         for event in due:
+            self.checks.heard(event.key)
             self._notice(event)
 
     # -- the calm

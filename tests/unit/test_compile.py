@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,9 @@ class Item:
 
     def roll(self) -> Iterator[Member]:
         return iter(self.members)
+
+    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
+        return lambda entry: None
 
     @contextmanager
     def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:
@@ -327,6 +330,9 @@ class Endless(Item):
 
     def roll(self) -> Iterator[Member]:
         return (with_detections(moth(classifications=[{"label": f"L{n}", "score": 1}])) for n in range(self.count))
+
+    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
+        return lambda entry: None
 
     @contextmanager
     def open(self, name: str, content_type: str = "") -> Iterator[Any]:

@@ -15,7 +15,8 @@ import yaml
 
 from tests.unit.wrong_pipelines import EXAMPLE, SEE_FUNCTION, WRONG, changed, with_detect
 from trapline.errors import ConfigError
-from trapline.pipeline.load import load_pipeline, resolve_parameters
+from trapline.pipeline.load import load_pipeline
+from trapline.pipeline.parameters import resolve_parameters
 from trapline.store.memory import MemoryStore
 from trapline.testing import Simulated
 

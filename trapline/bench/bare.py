@@ -21,7 +21,8 @@ from trapline.executors.process import environment
 from trapline.images import Image
 from trapline.models import Model
 from trapline.models.session import THREADS
-from trapline.pipeline.load import Pipeline, Stage, load_pipeline, resolve_parameters
+from trapline.pipeline.load import Pipeline, Stage, load_pipeline
+from trapline.pipeline.parameters import resolve_parameters
 from trapline.runtime.functions import Handler, handler_class
 from trapline.runtime.images import matches, merged
 from trapline.runtime.items import Context, ImageItem

@@ -17,6 +17,10 @@ _SNS_ASKS = (
     "Under `topics:` of the trigger `webhook` in pipeline.yaml, name {arn}: it then confirms the subscription. "
     "If it was not named there yet, run this again, so that SNS asks again."
 )
+_SNS_TELLS = (
+    " The topic also tells {others}: an earlier address is told until it is unsubscribed "
+    "(`aws sns list-subscriptions-by-topic --topic-arn {arn}`, then `aws sns unsubscribe`)."
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def setup(place: Place, target: Target, *, dry_run: bool, as_json: bool) -> int:
     except NotConfigurable as error:
         say_steps(place.bucket, error, target.url, as_json=as_json)
         return 1
-    note = _note(bucket, rules) if target.url and not dry_run else ""
+    note = _note(bucket, rules, target.url) if target.url and not dry_run else ""
     tells = without_password(target.url) or target.arn
     made = Made(place.bucket, bucket.kind, tells, dry_run, rules, _others(place, before), note)
     say_setup(made, as_json=as_json)
@@ -169,8 +173,12 @@ def _planned(place: Place, bucket: BucketNotifications, target: Target) -> list[
     return list(rules_of.wanted(place.pipeline.name, place.layout, arn))
 
 
-def _note(bucket: BucketNotifications, rules: list[Rule]) -> str:
-    return _CEPH_WAITS if bucket.kind == "ceph" else _SNS_ASKS.format(arn=rules[0].target)
+def _note(bucket: BucketNotifications, rules: list[Rule], url: str) -> str:
+    if bucket.kind == "ceph":
+        return _CEPH_WAITS
+    arn = rules[0].target
+    others = ", ".join(bucket.other_addresses(arn, url))
+    return _SNS_ASKS.format(arn=arn) + (_SNS_TELLS.format(others=others, arn=arn) if others else "")
 
 
 # -- which bucket, which rules

@@ -17,6 +17,7 @@ from trapline.environments.checking import (
     problems,
     unjudged,
 )
+from trapline.environments.chosen import chosen
 from trapline.environments.making import make_environment
 from trapline.environments.requirements import read_requirements
 from trapline.environments.venvs import venv_of
@@ -31,7 +32,7 @@ def show_functions(project: Path, *, as_json: bool) -> None:
     pipeline = load_pipeline(project)
     used = functions_of(pipeline)
     others = {name: spec for name, spec in _all_functions(pipeline).items() if name not in used}
-    found = list(problems(pipeline.folder, used))
+    found = list(problems(pipeline.folder, used, chosen(pipeline)))
     rows = [_row(pipeline, spec, [p for p in found if spec.name in (p.function, p.rival)]) for spec in used.values()]
     rows += [_row(pipeline, spec, list(problems(pipeline.folder, {spec.name: spec}))) for spec in others.values()]
     if as_json:
@@ -83,7 +84,7 @@ def check(project: Path, *, as_json: bool) -> int:
     """`trapline functions check`. Returns the exit code."""
     pipeline = load_pipeline(project)
     functions = functions_of(pipeline)
-    found = list(problems(pipeline.folder, functions))
+    found = list(problems(pipeline.folder, functions, chosen(pipeline)))
     notes = {name: unjudged(read_requirements(pipeline.folder, name)) for name in functions}
     if as_json:
         emit({"problems": [_problem(problem) for problem in found], "notes": {n: t for n, t in notes.items() if t}})

@@ -19,6 +19,7 @@ from rich.table import Table
 from trapline.cli import jobs, words
 from trapline.cli.failed import tell_failed
 from trapline.cli.place import Place
+from trapline.cli.reviewed import tell_reviewed
 from trapline.errors import NotFound, StoreError, SurroundingsError, TraplineError
 from trapline.records import FileRef, Summary
 from trapline.store.base import Store
@@ -68,7 +69,10 @@ def show_found(out: Console, place: Place, summary: Summary) -> None:
     if isinstance(found.get("labels"), Mapping):
         out.print(_labels(found, _scores(place, summary)))
     _counts(out, summary)
+    if summary.changes is not None:
+        words.say(out, words.changes(summary.changes.model_dump()))
     tell_failed(out, summary.failures_by_code, summary.failures)
+    tell_reviewed(out, found.get("review"))
     words.say(out, f"Results: {where(place, summary.folder)}")
     if place.endpoint is None:
         words.say(out, f"  over S3: s3://{place.bucket}/{summary.folder}")

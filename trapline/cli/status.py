@@ -191,6 +191,8 @@ def _when(out: Console, place: Place, status: Status) -> None:
     if status.results:
         kind = "final" if status.closed else "provisional"
         words.say(out, f"Results ({kind}, {status.revision}): {where(place, status.results)}")
+    if status.changes:
+        words.say(out, f"    {words.changes(status.changes)}")
     if status.told:
         words.say(out, f"Of it, {_TOLD.get(status.told, status.told)}.")
     words.say(out, f"Updated {words.moment(status.updated_at)}", style="dim")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trapline.cli.aside import Aside
+from trapline.cli.handover import Handover
 from trapline.cli.place import Place
 from trapline.dispatcher.dispatcher import Dispatcher
 from trapline.errors import ConfigError
@@ -29,7 +30,8 @@ class Triggers:
         self._loop = asyncio.get_running_loop()
         self._dispatcher = dispatcher
         self._started: list[Trigger] = []
-        self._aside = Aside(store, place.layout, lambda key: self._notice(ObjectEvent(key, "created", "engine")))
+        self._handover = Handover(self._loop, dispatcher.notice)
+        self._aside = Aside(store, place.layout, self._put_aside)
         self._context = self._given(store)
 
     def start(self) -> None:
@@ -56,7 +58,7 @@ class Triggers:
                 *(layout.prefix(p) for p in ("incoming", "jobs", "failed", "labels")),
                 layout.prefix("control") + "requests/",
             ),
-            notice=self._notice,
+            notice=self._handover.hand,
             closed=getattr(store, "closed", lambda key: None),
             sweep=self._look_over,
             quarantine=self._aside.quarantine,
@@ -68,12 +70,11 @@ class Triggers:
             check_job=layout.check_job,
         )
 
-    def _notice(self, event: ObjectEvent) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._dispatcher.notice, event)
+    def _put_aside(self, key: str) -> None:
+        self._handover.hand(ObjectEvent(key, "created", "engine"))
 
     def _look_over(self) -> None:
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._dispatcher.look_over)
 
     def _start(self, name: str, options: dict[str, Any]) -> None:

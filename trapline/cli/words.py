@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,12 @@ def emit(document: Any) -> None:
 def safe(name: str) -> str:
     """A name from a bucket as a terminal may show it: no control characters, no odd bytes."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+
+
+def changes(said: Mapping[str, Any]) -> str:
+    """What a revision has against the final one before it, as a sentence."""
+    counts = [f"{said[kind]:,} {kind}" for kind in ("added", "changed", "removed") if said.get(kind)]
+    return f"Against {safe(str(said.get('against', '')))}: {', '.join(counts) or 'the same images'}."
 
 
 def plural(count: int, thing: str) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import logging
 import re
-from typing import Any
 
+from trapline import __version__
 from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
+from trapline.dispatcher.summaries import MOST_NAMED, Compiled, summary_of
 from trapline.dispatcher.world import World
 from trapline.errors import CODES, StoreUnavailable
 from trapline.ledger import closing, marks
@@ -25,19 +26,18 @@ from trapline.records import (
     LastFinal,
     Outcome,
     Pin,
-    RollEntry,
+    Previous,
     Seen,
     Summary,
     Ticket,
     load,
 )
-from trapline.runtime.jobs import roll_lines
+from trapline.runtime.jobs import MEMBERS, roll_lines
 
 log = logging.getLogger("trapline.dispatcher")
 
 _REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
 LIVE_PAUSE = 60.0  # seconds after provisional results could not be compiled
-MOST_NAMED = 1_000  # failures, ignored and missing files that a summary names
 
 
 def seal_of(world: World, name: str) -> str:
@@ -180,9 +180,11 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
         await _failed(world, gather, name, outcome, as_final, began)
     elif await _overtaken(world, job, began, as_final):
         job.compiled_seq = 0
+        job.closing_since = None  # it is looked at anew before it closes
     else:
         job.dead_gather = job.dead_gather and as_final is None
-        await _publish(world, name, revision, as_final, entries, outcome, began)
+        roll = _roll_file(ticket, lines)
+        await _publish(world, name, Compiled(revision, as_final, entries, outcome, roll), began)
         took = world.now() - start
         log.info("event=job.compiled job=%r revision=%s images=%d seconds=%.3f", name, revision, len(entries), took)
 
@@ -198,24 +200,29 @@ async def _run(world: World, ticket: Ticket, lines: bytes, as_final: LastFinal |
             world.desk(ticket.job).refused_n = as_final.n
         raise StoreUnavailable(f"The store refuses {roll}.", remedy="It is tried under another number.")
     outcome = await world.executor.run(ticket)
-    if not as_final or not _succeeded(outcome):
+    if not _succeeded(outcome):
         await world.store.delete([roll])
     return outcome
 
 
+def _roll_file(ticket: Ticket, lines: bytes) -> FileRef:
+    digest = hashlib.sha256(lines).hexdigest()
+    key = ticket.gather.roll if ticket.gather else ""
+    return FileRef(name=MEMBERS, key=key, size=len(lines), sha256=digest, content_type="application/x-ndjson")
+
+
 def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: LastFinal | None, members: int) -> Ticket:
     ticket = f"g{world.rng.getrandbits(48):012x}"
-    roll = (
-        world.layout.result(job.name, f"{revision}/members.jsonl") if as_final else world.layout.roll(job.name, ticket)
-    )
     missing = tuple(closing.not_received(job)[:MOST_NAMED]) if as_final else ()
     order = GatherOrder(
         revision=revision,
         final=as_final is not None,
-        roll=roll,
+        roll=world.layout.result(job.name, f"{revision}/{MEMBERS}"),
         members=members,
         manifest=opening.without_tokens(job.manifest) if job.manifest else None,
         not_received=missing,
+        previous=_previous(world, gather, job),
+        finals=tuple(final.revision for final in reversed(job.finals)) if as_final else (),
         **_review(world, job),
     )
     pin: Pin = job.pins[gather.name]
@@ -240,6 +247,16 @@ def _review(world: World, job: Job) -> dict[str, str]:
     if job.review.problem:
         return {"review_problem": job.review.problem}
     return {"review": world.layout.review(job.name), "review_sha256": job.review.sha256}
+
+
+def _previous(world: World, gather: Stage, job: Job) -> Previous | None:
+    """The newest revision, where this release made it with the function and parameters that are used now."""
+    newest = world.desk(job.name).summary
+    if newest is None or newest.members is None or newest.release != __version__:
+        return None
+    pin = newest.pins.get(gather.name)
+    same = pin is not None and pin.recipe == job.pins[gather.name].recipe
+    return Previous(members=newest.members, files=newest.files) if same else None
 
 
 def _succeeded(outcome: Outcome) -> bool:
@@ -334,28 +351,19 @@ async def _give_up(
     job.dead_gather = True
     entries = list(closing.roll(world.ledger.graph, job))
     failure = {"rel": "", "stage": gather.name, "code": code, "message": message, "remedy": known.remedy}
-    await _publish(
-        world, name, as_final.revision, as_final, entries, Outcome(ticket="", body={"failure": failure}), began
-    )
+    outcome = Outcome(ticket="", body={"failure": failure})
+    await _publish(world, name, Compiled(as_final.revision, as_final, entries, outcome), began)
 
 
 # -- publishing
 
 
-async def _publish(
-    world: World,
-    name: str,
-    revision: str,
-    as_final: LastFinal | None,
-    entries: list[RollEntry],
-    outcome: Outcome,
-    began: int,
-) -> None:
+async def _publish(world: World, name: str, compiled: Compiled, began: int) -> None:
     """Write the revision's own summary, then the job's; from that moment the revision is named and never changes."""
     job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
-    summary = _summary(world, job, revision, as_final, entries, outcome)
-    await world.store.put(layout.result(name, f"{revision}/summary.json"), summary.dump())
-    if as_final and job.seq != began:
+    summary = summary_of(world, job, compiled)
+    await world.store.put(layout.result(name, f"{summary.revision}/summary.json"), summary.dump())
+    if compiled.as_final and job.seq != began:
         return
     data = summary.dump()
     took = await refusals.put(world, layout.summary(name), data)
@@ -368,8 +376,8 @@ async def _publish(
         return
     desk.summary, desk.untidy, desk.times_refused = summary, True, 0
     job.compiled_seq = began
-    if as_final:
-        await _named(world, name, as_final, summary, began)
+    if compiled.as_final:
+        await _named(world, name, compiled.as_final, summary, began)
 
 
 async def _named(world: World, name: str, as_final: LastFinal, summary: Summary, began: int) -> None:
@@ -383,55 +391,6 @@ async def _named(world: World, name: str, as_final: LastFinal, summary: Summary,
     await _close(world, name, began, summary.done_answered)
     if "failure" not in summary.results and world.layout.gather:
         await world.store.delete([world.layout.dead_letter(world.layout.gather, name)])
-
-
-def _summary(
-    world: World, job: Job, revision: str, as_final: LastFinal | None, entries: list[RollEntry], outcome: Outcome
-) -> Summary:
-    graph = world.ledger.graph
-    state = closing.final_state(graph, job) if as_final else closing.state(graph, job)
-    finals = [*job.finals, as_final][-world.pipeline.spec.results.keep :] if as_final else job.finals
-    failures = [{"rel": rel, **f._asdict()} for rel, f in closing.failures(graph, job)]
-    missing = closing.not_received(job) if as_final else []
-    return Summary(
-        job=job.name,
-        state=state,
-        final=as_final is not None,
-        revision=revision,
-        folder=world.layout.result(job.name, f"{revision}/"),
-        files=outcome.files,
-        last_final=finals[-1] if finals else None,
-        finals=tuple(finals),
-        images=_counts(entries, job),
-        failures=tuple(failures[:MOST_NAMED]),
-        failures_by_code=telling.by_code(world, job),
-        not_received=tuple(m for m in missing[:MOST_NAMED] if m),
-        not_received_count=len(missing),
-        done_problem=job.done.problem if as_final and job.done else "",
-        ignored=tuple({"rel": rel, "why": why} for rel, why in sorted(job.ignored.items())[:MOST_NAMED]),
-        ignored_count=len(job.ignored),
-        done_answered=(job.done.etag if job.done else "") if as_final else job.answered,
-        pins=job.pins,
-        results=outcome.body,
-        client=_client(job),
-        at=world.clock.wall(),
-    )
-
-
-def _counts(entries: list[RollEntry], job: Job) -> dict[str, int]:
-    counts = {"total": len(entries), "done": 0, "failed": 0, "pending": 0, "kept": 0, "extra": len(job.extra)}
-    for entry in entries:
-        counts["done" if entry.state == "skipped" else entry.state] += 1
-        counts["kept"] += entry.kept
-    counts["unusable"] = len(job.unusable)
-    return counts
-
-
-def _client(job: Job) -> dict[str, Any]:
-    if job.manifest is None:
-        return {}
-    said = job.manifest.model_dump(mode="json", include={"projectId", "jobId", "deployment"})
-    return {key: value for key, value in said.items() if value}
 
 
 async def tidy(world: World, name: str) -> None:

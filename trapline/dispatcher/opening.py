@@ -9,12 +9,14 @@ from functools import lru_cache
 
 from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
+from trapline.environments.checking import check_functions
+from trapline.environments.chosen import needed_for
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
 from trapline.keys import fetched_name
 from trapline.ledger import closing
 from trapline.pipeline.reading import shown
-from trapline.pipeline.recipe import config_digest, digest, needed_models, resolve_pins
-from trapline.records import JobControl, Listed, Manifest, ModelRef, Ticket, load, read_manifest
+from trapline.pipeline.recipe import config_digest, digest, kept_pins, needed_models, resolve_pins
+from trapline.records import JobControl, Listed, Manifest, ModelRef, Pin, Ticket, load, read_manifest
 from trapline.registry import CARD, card_fields, in_force
 from trapline.store.base import Got
 
@@ -99,11 +101,13 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     if desk.stale:
         return  # somebody asked for it anew meanwhile: it is opened again
     if not same or control.anew:
-        keep = {stage: pin for stage, pin in control.pins.items() if same and stage not in control.anew}
+        held = kept_pins(world.pipeline, control, config) if _fit(world, control) else {}
+        keep = {stage: pin for stage, pin in held.items() if stage not in control.anew}
         pins = resolve_pins(world.pipeline, manifest, world.models, keep)
         if desk.refused and desk.refused in (pin.recipe for pin in pins.values()):
             why = f"A worker cannot reproduce the job's recipe: {desk.refused_why}."
             raise ConfigError(why, remedy="Restart the engine.")
+        _check_outputs(world, manifest, pins)
         control = await control_record.save(world, name, {"pins": pins, "config": config, "anew": ()})
     desk.control = control
     world.ledger.pinned(name, control.pins)
@@ -112,6 +116,17 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     elif job.manifest is not None:
         job.manifest, job.listed = None, {}
         desk.chart_wanted = True
+
+
+def _check_outputs(world: World, manifest: Manifest | None, pins: dict[str, Pin]) -> None:
+    """Libraries that a manifest's `outputs` need; the pipeline's own were checked before the start."""
+    gather = world.pipeline.of_kind("gather")
+    if manifest is None or manifest.outputs is None or gather is None:
+        return
+    function = gather.functions[pins[gather.name].function]
+    more = needed_for(function, pins[gather.name].parameters)
+    if more:
+        check_functions(world.pipeline.folder, {function.name: function}, {function.name: more})
 
 
 async def _with_new_stages(world: World, control: JobControl, manifest: Manifest | None) -> JobControl:
@@ -146,7 +161,8 @@ async def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
 
 def without_delivery(manifest: Manifest) -> dict[str, object]:
     """What of a manifest decides about its images; priority and callback re-run nothing."""
-    return manifest.model_dump(mode="json", exclude={"callback", "priority", "deadline"})
+    said = manifest.model_dump(mode="json", exclude={"callback", "priority", "deadline", "outputs"})
+    return said if manifest.outputs is None else {**said, "outputs": list(manifest.outputs)}
 
 
 def without_tokens(manifest: Manifest) -> dict[str, object]:

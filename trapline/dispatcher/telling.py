@@ -126,12 +126,19 @@ def build(world: World, job: Job, now: float) -> Status:
         deadline_at=_at(world, job.deadline_at, now),
         revision=desk.summary.revision if desk.summary else "",
         results=desk.summary.folder if desk.summary else "",
+        changes=_changes(desk),
         told=job.told,
         newer_model=desk.newer_model,
         message=_message(job, missing) or _trouble(world, job),
         seq=job.seq,
         updated_at=world.clock.wall(),
     )
+
+
+def _changes(desk: Desk) -> dict[str, Any]:
+    """What the newest revision has against the final one before, in counts."""
+    changes = desk.summary.changes if desk.summary else None
+    return changes.model_dump(exclude={"names"}) if changes else {}
 
 
 def _stage(job: Job, stage: int) -> StageCount:

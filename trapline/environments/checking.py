@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from trapline import __version__
+from trapline.environments.chosen import Chosen, chosen
 from trapline.environments.installed import Installed, here, inside
 from trapline.environments.judging import Need, Unmet, asked, exclude_each_other, needs, unmet
-from trapline.environments.requirements import Requirements, read_requirements
+from trapline.environments.requirements import Line, Requirements, read_requirements
 from trapline.environments.venvs import Made, last_words, made, python_of, venv_of, wanted
 from trapline.errors import ConfigError
 from trapline.pipeline.load import Pipeline
@@ -41,20 +42,31 @@ def functions_of(pipeline: Pipeline) -> dict[str, FunctionSpec]:
 
 def check_environments(pipeline: Pipeline) -> None:
     """Raise `ConfigError` for the first problem there is. A few milliseconds; nothing is imported or run."""
-    problem = next(problems(pipeline.folder, functions_of(pipeline)), None)
+    check_functions(pipeline.folder, functions_of(pipeline), chosen(pipeline))
+
+
+def check_functions(project: Path, functions: Mapping[str, FunctionSpec], more: Chosen) -> None:
+    """The same for some functions, which need `more` for what their parameters say. Raises `ConfigError`."""
+    problem = next(problems(project, functions, more), None)
     if problem is not None:
         raise ConfigError(problem.message, remedy=problem.remedy)
 
 
-def problems(project: Path, functions: Mapping[str, FunctionSpec]) -> Iterator[Problem]:
+def problems(project: Path, functions: Mapping[str, FunctionSpec], more: Chosen | None = None) -> Iterator[Problem]:
     """Everything that keeps these functions from running, found without running anything. Raises `ConfigError`."""
     asks = {name: read_requirements(project, name) for name in functions}
-    shared = {name: asks[name] for name, spec in functions.items() if spec.environment == "shared"}
+    more = more or {}
+    shared = {
+        name: replace(asks[name], lines=(*asks[name].lines, *more.get(name, ())))
+        for name, spec in functions.items()
+        if spec.environment == "shared"
+    }
     yield from _shared(shared)
     for name, spec in functions.items():
         if spec.environment == "own":
             never = next(_never(name, asks[name]), None)
-            yield from [never] if never else own_problems(project, name, asks[name])
+            wrong = [never] if never else list(own_problems(project, name, asks[name]))
+            yield from wrong or _not_chosen(project, name, more.get(name, ()))
 
 
 def why_not(project: Path, function: str) -> str:
@@ -175,6 +187,19 @@ def own_problems(project: Path, function: str, requirements: Requirements) -> It
         elif not wrong.need.where:
             message = f"Function {function!r}: {message}"
         yield Problem(function, message, again, str(wrong.need), str(wrong.installed or ""))
+
+
+def _not_chosen(project: Path, function: str, lines: Iterable[Line]) -> Iterator[Problem]:
+    """What a parameter's value needs and a function's own environment does not hold."""
+    needed = [Need(line.requirement, where=line.where) for line in lines]
+    for wrong in unmet(needed, (), inside(venv_of(project, function))):
+        yield Problem(
+            function,
+            f"{_who(wrong.need)} needs {wrong.need}, {_there(wrong)} in the function's own environment.",
+            f"Write it into functions/{function}/requirements.txt. {_anew(function)}",
+            str(wrong.need),
+            str(wrong.installed or ""),
+        )
 
 
 def _stale(venv: Path, was: Made | None, now: Made) -> str:

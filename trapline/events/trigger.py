@@ -42,7 +42,7 @@ class TriggerContext:
     bucket: str
     folder: Path | None  # the bucket's own folder, where the store is one
     prefixes: tuple[str, ...]  # what is worth telling about
-    notice: Callable[[ObjectEvent], None]  # the event is in the ledger's inbox when it returns
+    notice: Callable[[ObjectEvent], None]  # the event is on its way to the ledger's inbox
     closed: Callable[[str], None]  # tells a folder's store that a file's writer is done with it
     sweep: Callable[[], None] = _nothing  # asks that the whole bucket be looked over: events may have been lost
     quarantine: Callable[[bytes, str, str], None] = _nothing  # (message, why, trigger): kept for a person, bounded

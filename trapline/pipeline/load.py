@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 from pydantic import ValidationError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from trapline.errors import ConfigError
 from trapline.keys import IMAGE_SUFFIXES, Layout
-from trapline.pipeline.reading import did_you_mean, explained, one_line, read_settings, shown
+from trapline.pipeline.gathered import check_gathers, folded
+from trapline.pipeline.parameters import check_schema, resolve_parameters
+from trapline.pipeline.reading import did_you_mean, explained, read_settings
 from trapline.pipeline.spec import Delivery, FunctionSpec, ModelChoice, PipelineSpec, StageSpec
 from trapline.pipeline.stages import StageKind, check_prefixes, ordered, parents_of
 
@@ -109,11 +108,14 @@ def load_pipeline(folder: Path) -> Pipeline:
     hint = "A project's folder has one; `trapline init DIR` makes one that runs."
     spec = read_settings(PipelineSpec, folder / "pipeline.yaml", "pipeline.yaml", hint)
     kinds = check_prefixes(spec)
+    check_gathers(spec, kinds)
     parents = {name: parents_of(spec, name, kinds) for name in spec.stages}
     stages = {}
     for name in ordered(parents):
         own = spec.stages[name]
         functions = {f: load_function(folder, f, name) for f in (own.function, *own.alternatives)}
+        if kinds[name] == "gather":
+            own = folded(spec, name, own, functions[own.function])
         stages[name] = Stage(name, kinds[name], own, functions, parents[name])
         _check_stage(stages[name])
     return Pipeline(folder.resolve(), spec, stages)
@@ -136,54 +138,8 @@ def load_function(folder: Path, name: str, stage: str) -> FunctionSpec:
             remedy="A function is named like its folder; change one of them.",
         )
     for parameter, schema in spec.parameters.items():
-        _check_schema(f"{where}: parameters.{parameter}", schema)
+        check_schema(f"{where}: parameters.{parameter}", schema)
     return spec
-
-
-def resolve_parameters(function: FunctionSpec, given: dict[str, Any], where: str) -> dict[str, Any]:
-    """A function's parameters with defaults, checked against its schema. Raises `ConfigError` naming `where`."""
-    known = list(function.parameters)
-    page = f"functions/{function.name}/function.yaml"
-    for name, value in given.items():
-        if name not in known:
-            raise ConfigError(
-                f"{where}: {function.name} has no parameter {shown(name)}.",
-                remedy=f"It has: {', '.join(known) or 'none'}.{did_you_mean(name, known)}",
-            )
-        if wrong := _violation(value, function.parameters[name]):
-            raise ConfigError(f"{where}.{name}: {wrong}.", remedy=f"Its schema is in {page}, under parameters.{name}.")
-    defaults = {name: schema["default"] for name, schema in function.parameters.items() if "default" in schema}
-    missing = [name for name in known if name not in defaults and name not in given]
-    if missing:
-        raise ConfigError(
-            f"{where}: {function.name} needs the parameter {missing[0]!r}.",
-            remedy=f"Give it a value; see {page}.",
-        )
-    return {**defaults, **given}
-
-
-def _check_schema(where: str, schema: dict[str, Any]) -> None:
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-        wrong = _violation(schema["default"], schema) if "default" in schema else ""
-    except jsonschema.SchemaError as error:
-        raise ConfigError(
-            f"{where}: {one_line(error.message)}.",
-            remedy="Write a JSON Schema, such as {type: integer, default: 5}.",
-        ) from None
-    if wrong:
-        raise ConfigError(f"{where}.default: {wrong}.", remedy="Change the default, or what the schema allows.")
-
-
-def _violation(value: Any, schema: dict[str, Any]) -> str:
-    """What is wrong with a value by its JSON Schema; empty when nothing is. Nothing is looked up elsewhere."""
-    registry: Registry[Any] = Registry()
-    validator = jsonschema.Draft202012Validator(schema, registry=registry)
-    try:
-        error = jsonschema.exceptions.best_match(validator.iter_errors(value))
-    except Unresolvable as missing:
-        return f"its schema refers to {shown(missing.ref)}, which is not in it"
-    return one_line(error.message) if error else ""
 
 
 def _check_stage(stage: Stage) -> None:

@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from trapline.errors import ConfigError
-from trapline.pipeline.load import Pipeline, Stage, resolve_parameters
-from trapline.records import Manifest, ModelRef, Pin, StageChoice
+from trapline.pipeline.gathered import check_setting
+from trapline.pipeline.load import Pipeline, Stage
+from trapline.pipeline.parameters import resolve_parameters
+from trapline.records import JobControl, Manifest, ModelRef, Pin, StageChoice
 
 Models = Mapping[tuple[str, str], ModelRef]  # (name, version as written) → the model it stands for now
+
+_AND_OUTPUTS = "+"  # between the digests of what a manifest says about the stages, and about the outputs
 
 
 def digest(value: Any) -> str:
@@ -27,10 +31,11 @@ def resolve_pins(
 
     Raises `ConfigError` where a manifest asks for what is not there.
     """
-    choices = _choices(pipeline, manifest)
+    choices, gathers = _choices(pipeline, manifest), _gathers(pipeline, manifest)
     pins: dict[str, Pin] = {}
     for stage in pipeline.stages.values():
-        pins[stage.name] = (keep or {}).get(stage.name) or _pin(stage, choices, pins, models)
+        own = gathers if stage.kind == "gather" else {}
+        pins[stage.name] = (keep or {}).get(stage.name) or _pin(stage, choices, own, pins, models)
     return pins
 
 
@@ -51,8 +56,17 @@ def with_what_follows(pipeline: Pipeline, stage: str) -> tuple[str, ...]:
 
 def config_digest(pipeline: Pipeline, manifest: Manifest | None) -> str:
     """Digest of what a manifest says about the stages: only when it changes is a job pinned anew."""
-    config = manifest.pipelineConfig if manifest else None
-    return digest(config.model_dump(mode="json") if config else None)
+    config, outputs = (manifest.pipelineConfig, manifest.outputs) if manifest else (None, None)
+    stages = digest(config.model_dump(mode="json") if config else None)
+    return stages if outputs is None else f"{stages}{_AND_OUTPUTS}{digest(outputs)}"
+
+
+def kept_pins(pipeline: Pipeline, control: JobControl, config: str) -> dict[str, Pin]:
+    """The pins of a job that hold under a new `config`: all but the gather's where the outputs alone are others."""
+    if control.config.partition(_AND_OUTPUTS)[0] != config.partition(_AND_OUTPUTS)[0]:
+        return {}
+    gather = "" if control.config == config else pipeline.layout.gather
+    return {name: pin for name, pin in control.pins.items() if name != gather}
 
 
 def _choices(pipeline: Pipeline, manifest: Manifest | None) -> dict[str, StageChoice] | None:
@@ -69,12 +83,30 @@ def _choices(pipeline: Pipeline, manifest: Manifest | None) -> dict[str, StageCh
     return {choice.stage: choice for choice in config.stages}
 
 
-def _pin(stage: Stage, choices: dict[str, StageChoice] | None, pins: dict[str, Pin], models: Models) -> Pin:
+def _gathers(pipeline: Pipeline, manifest: Manifest | None) -> dict[str, Any]:
+    """The parameters of the gather's function that a manifest sets."""
+    if manifest is None or manifest.outputs is None:
+        return {}
+    gather = pipeline.of_kind("gather")
+    if gather is None:
+        raise ConfigError("outputs: no stage of this pipeline gathers a job.", remedy="Leave them out.")
+    outputs = list(manifest.outputs)
+    check_setting(gather.function, "outputs", outputs, "outputs")
+    return {"outputs": outputs}
+
+
+def _pin(
+    stage: Stage,
+    choices: dict[str, StageChoice] | None,
+    gathers: dict[str, Any],
+    pins: dict[str, Pin],
+    models: Models,
+) -> Pin:
     choice = choices.get(stage.spec.type) if choices is not None and stage.spec.type else None
     name = _implementation(stage, choice)
     function = stage.functions[name]
     own = stage.spec.parameters if name == stage.spec.function else {}
-    given = {**own, **(choice.parameters if choice else {})}
+    given = {**own, **(choice.parameters if choice else {}), **gathers}
     parameters = resolve_parameters(function, given, f"stages.{stage.name}.parameters")
     chosen = stage.model(name)
     model = models[(chosen.name, chosen.version)] if chosen else None

@@ -296,6 +296,9 @@ class PipelineSpec(Strict):
     stations: dict[Folder, Station] = {}
     images: Images = Images()
     results: Results = Results()
+    outputs: Annotated[tuple[str, ...] | None, BeforeValidator(_one)] = None  # these three: see `gathered`
+    events: dict[str, Any] | None = None
+    project: dict[str, Any] | None = None
     prefixes: Prefixes = Prefixes()
     stages: dict[Name, StageSpec] = Field(min_length=1)
     executor: Literal["local"] = "local"

@@ -22,8 +22,8 @@ from trapline.records.pin import Pin
 from trapline.records.roll import RollEntry
 from trapline.records.states import FINAL_STATES, JobState, MemberState, StageState
 from trapline.records.status import StageCount, Status
-from trapline.records.summary import LastFinal, Receipt, Summary
-from trapline.records.ticket import GatherOrder, Item, NotifyOrder, Ticket
+from trapline.records.summary import Changes, LastFinal, Receipt, Summary
+from trapline.records.ticket import GatherOrder, Item, NotifyOrder, Previous, Ticket
 
 __all__ = [
     "FINAL_STATES",
@@ -31,6 +31,7 @@ __all__ = [
     "MANIFEST_DEPTH",
     "SCHEMA",
     "Callback",
+    "Changes",
     "DeadLetter",
     "FileRef",
     "Frozen",
@@ -51,6 +52,7 @@ __all__ = [
     "Outcome",
     "Pin",
     "PipelineConfig",
+    "Previous",
     "ProducedBy",
     "Receipt",
     "Received",

@@ -56,6 +56,7 @@ class Manifest(Frozen):
     deadline: timedelta | None = Field(None, gt=timedelta(0), le=timedelta(days=3650))
     sourceImages: tuple[Listed, ...] = Field(min_length=1)
     pipelineConfig: PipelineConfig | None = None
+    outputs: tuple[str, ...] | None = Field(None, max_length=100)  # the formats of this job's results
     deployment: dict[str, Any] = {}
     callback: Callback | None = None
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from trapline.records.base import Frozen
 from trapline.records.image import FileRef, Source
+from trapline.records.summary import Changes
 
 
 class ItemOutcome(Frozen):
@@ -31,5 +32,6 @@ class Outcome(Frozen):
     setup: ItemOutcome | None = None  # the function could not be set up: no item ran
     recipe_refused: str = ""  # the worker cannot reproduce the recipe: why
     files: tuple[FileRef, ...] = ()  # of a gather
+    changes: Changes | None = None  # of a final gather
     body: dict[str, Any] = {}  # of a gather (the summary's `results`) or a notify (the receipt)
     started: float = 0.0  # seconds, the executor's clock

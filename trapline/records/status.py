@@ -45,6 +45,7 @@ class Status(Record):
     deadline_at: datetime | None = None
     revision: str = ""
     results: str = ""  # the folder's key
+    changes: dict[str, Any] = {}  # of a final revision against the one before: `against`, added, changed, removed
     told: str = ""  # what the newest receipt says
     newer_model: dict[str, str] = {}  # stage → version promoted since the job was pinned
     message: str = ""  # what a person should know, in one line

@@ -21,6 +21,16 @@ class LastFinal(Frozen):
     revision: str = ""  # the folder's name
 
 
+class Changes(Frozen):
+    """What a final revision has that an earlier one had otherwise."""
+
+    against: str  # that revision's folder's name
+    added: int = 0
+    changed: int = 0  # of other bytes, made with another recipe, or in another state
+    removed: int = 0  # dropped from the manifest, or deleted
+    names: dict[str, tuple[str, ...]] = {}  # the first 100 of each
+
+
 class Summary(Record):
     """`results/<job>/summary.json`: names the newest revision and the files that belong together."""
 
@@ -31,6 +41,8 @@ class Summary(Record):
     revision: str  # the folder's name: `r3-0a1b2c3d` or `live-0a1b2c3d`
     folder: str  # the folder's key
     files: tuple[FileRef, ...] = ()
+    members: FileRef | None = None  # the roll that it was made of
+    changes: Changes | None = None  # against the final revision before; None: there is none that can be read
     last_final: LastFinal | None = None
     finals: tuple[LastFinal, ...] = ()  # every final revision that is kept, oldest first
     images: dict[str, int] = {}  # counts: total, done, skipped, failed, blocked, empty, pending, kept, extra
@@ -44,6 +56,7 @@ class Summary(Record):
     done_answered: str = ""  # the etag of the `_DONE` that this revision answers
     pins: dict[str, Pin] = {}
     results: dict[str, Any] = {}  # what `compile` returned
+    release: str = ""  # of Trapline, that made it
     client: dict[str, Any] = {}  # the manifest's own identifiers
     at: datetime | None = None
 

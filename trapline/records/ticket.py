@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trapline.records.base import Frozen
-from trapline.records.image import Received
+from trapline.records.image import FileRef, Received
 from trapline.records.pin import Pin
 
 
@@ -23,6 +23,13 @@ class Item(Frozen):
     missing: tuple[str, ...] = ()  # stages that failed, and that a join goes on without
 
 
+class Previous(Frozen):
+    """The newest revision, of which a gather may take what is as it was."""
+
+    members: FileRef  # its roll
+    files: tuple[FileRef, ...]
+
+
 class GatherOrder(Frozen):
     """What a `gather: job` function is asked to compile."""
 
@@ -35,6 +42,8 @@ class GatherOrder(Frozen):
     review: str = ""  # the key of the table in which a person says what is on the images
     review_sha256: str = ""
     review_problem: str = ""  # why it is not read
+    previous: Previous | None = None  # None: there is none that was made in the same way
+    finals: tuple[str, ...] = ()  # folders' names of the final revisions before, newest first
 
 
 class NotifyOrder(Frozen):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from trapline.errors import Permanent
 from trapline.records import Callback, DeadLetter, FileRef, ImageRecord, RollEntry, Summary
+from trapline.runtime.rolls import Line, nothing
 
 if TYPE_CHECKING:
     from trapline.images import Image
@@ -127,6 +128,17 @@ class GatherItem:
     review: bytes | None = field(default=None, repr=False)  # the table in which a person says what is on the images
     review_problem: str = ""  # why there is one and it is not handed over
     files: list[FileRef] = field(default_factory=list)
+    earlier: Callable[[str], Line] = field(default=lambda name: nothing, repr=False)
+
+    def unchanged(self, name: str) -> Line:
+        """What a file that holds a JSON object a member, `rel` in each, said of members when it was made last.
+
+        Returns a function of a member's entry, to be asked in the roll's order. It answers None where the member has
+        to be read: its image, its state or what it was made with is another, the function or its parameters are, or
+        there is no earlier revision. What is the revision's, the station's, the manifest's or the roll's own (`kept`,
+        `id`) is to be said anew.
+        """
+        return self.earlier(name)
 
     @contextmanager
     def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:

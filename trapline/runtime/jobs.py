@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from trapline.errors import Failure, KeyUnusable, NotFound, Permanent, StoreErro
 from trapline.images import MAX_PIXELS, Image
 from trapline.keys import Layout
 from trapline.records import (
+    Changes,
     DeadLetter,
     FileRef,
     GatherOrder,
@@ -22,6 +24,7 @@ from trapline.records import (
     ItemOutcome,
     NotifyOrder,
     Outcome,
+    Previous,
     RollEntry,
     Source,
     Summary,
@@ -29,11 +32,14 @@ from trapline.records import (
     load,
     read_manifest,
 )
+from trapline.runtime import rolls
 from trapline.runtime.functions import Handler
 from trapline.runtime.images import answers, as_failure, failed, passing, store_failed
 from trapline.runtime.items import FetchItem, GatherItem, Member, NotifyItem, sha256_of
+from trapline.runtime.rolls import Line
 from trapline.store.base import Store
 
+MEMBERS = "members.jsonl"  # beside a revision's files: the roll that it was made of
 WEBHOOK_SECRET = "TRAPLINE_WEBHOOK_SECRET"
 
 log = logging.getLogger("trapline.runtime")
@@ -109,14 +115,15 @@ class JobStages:
 
     def gather(self, ticket: Ticket, order: GatherOrder, handler: Handler) -> Outcome:
         """Compile one revision's files; what differs from the roll publishes nothing."""
-        with tempfile.TemporaryDirectory(prefix="trapline-") as scratch:
-            item = self._gather_item(ticket, order, Path(scratch))
+        with tempfile.TemporaryDirectory(prefix="trapline-") as scratch, ExitStack() as held:
+            item = self._gather_item(ticket, order, Path(scratch), held)
             return self._gathered(ticket, order, item, handler)
 
     def _gathered(self, ticket: Ticket, order: GatherOrder, item: GatherItem, handler: Handler) -> Outcome:
         try:
             item.review = self._review(order)
             results = list(handler.handle([item]))
+            changes = self._changes(ticket.job, order)
         except Differs as differs:
             found = ItemOutcome(rel=differs.rel, result="refused", stage=differs.stage, code=differs.code)
             return Outcome(ticket=ticket.id, items=(found,))
@@ -128,9 +135,9 @@ class JobStages:
             problem = results[0] if results and isinstance(results[0], Failure) else _no_summary()
             return Outcome(ticket=ticket.id, items=(failed(ticket.items[0], Source(), problem),))
         done = ItemOutcome(rel=ticket.items[0].rel, result="done")
-        return Outcome(ticket=ticket.id, items=(done,), files=tuple(item.files), body=results[0])
+        return Outcome(ticket=ticket.id, items=(done,), files=tuple(item.files), changes=changes, body=results[0])
 
-    def _gather_item(self, ticket: Ticket, order: GatherOrder, scratch: Path) -> GatherItem:
+    def _gather_item(self, ticket: Ticket, order: GatherOrder, scratch: Path, held: ExitStack) -> GatherItem:
         until = self._clock() + ticket.limit_seconds
 
         def publish(name: str, path: Path, content_type: str) -> FileRef:
@@ -155,7 +162,37 @@ class JobStages:
             roll=lambda: self._roll(order),
             publish=publish,
             review_problem=order.review_problem,
+            earlier=lambda name: self._earlier(order.previous, name, scratch / "earlier", held),
         )
+
+    def _earlier(self, previous: Previous | None, name: str, folder: Path, held: ExitStack) -> Line:
+        """What the newest revision says of its members; whatever is doubtful about it, each is read instead."""
+        file = next((file for file in previous.files if file.name == name), None) if previous else None
+        if previous is None or file is None:
+            return rolls.nothing
+        try:
+            members, lines = (rolls.fetched(self._store, ref, folder) for ref in (previous.members, file))
+        except (StoreError, KeyUnusable) as error:
+            log.warning("event=gather.whole file=%r error=%s", file.key, error)
+            return rolls.nothing
+        if members is None or lines is None:
+            log.warning("event=gather.whole file=%r why='not the one that its summary names'", file.key)
+            return rolls.nothing
+        return rolls.Earlier(held.enter_context(members.open("rb")), held.enter_context(lines.open("rb")))
+
+    def _changes(self, job: str, order: GatherOrder) -> Changes | None:
+        """What a final revision has against the newest before it whose roll can be read."""
+        for revision in order.finals:
+            try:
+                key = self._layout.result(job, f"{revision}/{MEMBERS}")
+                with self._store.open(key) as before, self._store.open(order.roll) as now:
+                    return rolls.compared(revision, before, now)
+            except (NotFound, KeyUnusable, ValueError):
+                continue  # it could not be compiled then, or was torn by a power loss
+            except StoreError:
+                if not answers(self._store, self._layout):
+                    raise
+        return None
 
     def _roll(self, order: GatherOrder) -> Iterator[Member]:
         with self._store.open(order.roll) as stream:

@@ -16,10 +16,10 @@ from botocore.httpsession import URLLib3Session
 from botocore.parsers import ResponseParserError
 
 from trapline.errors import ConfigError, StoreDenied
+from trapline.store.keys_boto import found_keys, keys_wrong
 from trapline.store.notifications import Configuration, Kind, NotConfigurable, Overlapping
 from trapline.store.s3 import CONNECT, READ, S3Settings
-from trapline.store.s3_boto import client, credentials, is_aws
-from trapline.store.s3_errors import meaning
+from trapline.store.s3_boto import boto_meaning, client, is_aws
 
 _CEPH = re.compile(r"tx[0-9a-f]{21}-[0-9a-f]+-")  # how every request id of a RADOS gateway begins
 _UNSUPPORTED = frozenset(
@@ -96,6 +96,15 @@ class BucketNotifications:
         except (BotoCoreError, ClientError, ValueError):
             return ""
 
+    def other_addresses(self, topic: str, url: str) -> list[str]:
+        """Whom else a topic of AWS tells, as (pending or not) subscribed; none where that may not be asked."""
+        try:
+            pages = self._sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+            found = [one["Endpoint"] for page in pages for one in page.get("Subscriptions") or ()]
+        except (BotoCoreError, ClientError):
+            return []
+        return sorted({without_password(address) for address in found if address != url})
+
     def delete_topic(self, topic: str) -> None:
         with self._refusals():
             self._sns.delete_topic(TopicArn=topic)
@@ -119,7 +128,7 @@ class BucketNotifications:
 
     def _delete(self, name: str) -> None:
         request = AWSRequest("DELETE", f"{self._bucket_url()}?notification={quote(name, safe='')}")
-        S3SigV4Auth(credentials(self._settings), "s3", self._settings.region).add_auth(request)
+        S3SigV4Auth(found_keys(self._settings), "s3", self._settings.region).add_auth(request)
         verify = str(self._settings.ca_bundle) if self._settings.ca_bundle else True
         with self._refusals():
             session: Any = URLLib3Session
@@ -138,10 +147,12 @@ class BucketNotifications:
             raise self._meaning(error) from error
         except (ResponseParserError, KeyError) as error:  # a page for people, or the answer to another call
             raise self._not_configurable() from error
-        except BotoCoreError as error:
-            raise meaning(error, "", self._settings) from error
+        except (BotoCoreError, OSError) as error:
+            raise boto_meaning(error, "", self._settings) from error
 
     def _meaning(self, error: ClientError) -> Exception:
+        if wrong := keys_wrong(error, self._settings.place):
+            return wrong
         told = error.response.get("Error", {})  # absent where a store answers SNS in the words of S3
         code, said = str(told.get("Code", "")), str(told.get("Message", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -155,7 +166,7 @@ class BucketNotifications:
             return _denied(error.operation_name, self._settings)
         if error.operation_name == "PutBucketNotificationConfiguration" and code != "NoSuchBucket":
             return _not_taken(code, said, self._settings)
-        return meaning(error, "", self._settings)
+        return boto_meaning(error, "", self._settings)
 
     def _not_configurable(self, what: str = "notifications") -> NotConfigurable:
         return NotConfigurable(f"The {self._settings.place} has no API for {what}.")
@@ -190,7 +201,7 @@ def _denied(operation: str, settings: S3Settings) -> StoreDenied:
     return StoreDenied(
         f"These credentials may not do {operation} on {settings.place}.",
         remedy="They need s3:GetBucketNotification and s3:PutBucketNotification; with --url also sns:CreateTopic, "
-        "sns:SetTopicAttributes, sns:Subscribe, sns:ListTopics and sns:DeleteTopic.",
+        "sns:SetTopicAttributes, sns:Subscribe, sns:ListTopics, sns:DeleteTopic and sns:ListSubscriptionsByTopic.",
     )
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import time
 from email.utils import parsedate_to_datetime
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from trapline.errors import ConfigError
+from trapline.store.keys_boto import found_keys
 from trapline.store.s3 import S3Settings
-from trapline.store.s3_boto import client, credentials
-from trapline.store.s3_errors import meaning
+from trapline.store.s3_boto import FAILURES, boto_meaning, client
 
 
 class Probe:
@@ -24,16 +21,7 @@ class Probe:
         """Where the credentials come from, in boto3's word: `env`, `iam-role`, `shared-credentials-file` …"""
         if self._settings.access_key:
             return "env"
-        try:
-            found = credentials(self._settings)
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigError(f"The credentials cannot be read: {error}.", remedy="Check AWS_PROFILE.") from error
-        if found is None:
-            raise ConfigError(
-                f"There are no credentials for {self._settings.place}.",
-                remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
-            )
-        return str(found.method)
+        return str(found_keys(self._settings).method)
 
     def clock(self, prefix: str) -> float | None:
         """Lists one key; returns by how many seconds this machine's clock is ahead of the store's."""
@@ -41,8 +29,8 @@ class Probe:
             answer = self._s3.list_objects_v2(Bucket=self._settings.bucket, Prefix=prefix, MaxKeys=1)
             date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             return time.time() - parsedate_to_datetime(date).timestamp() if date else None
-        except (BotoCoreError, ClientError) as error:
-            raise meaning(error, prefix, self._settings) from error
+        except FAILURES as error:
+            raise boto_meaning(error, prefix, self._settings) from error
         except ValueError:  # a date that is none
             return None
 
@@ -50,6 +38,6 @@ class Probe:
         """Whether the bucket keeps versions; None where the store does not say."""
         try:
             found = self._s3.get_bucket_versioning(Bucket=self._settings.bucket)
-        except (BotoCoreError, ClientError):
+        except FAILURES:
             return None
         return bool(found.get("Status") == "Enabled")

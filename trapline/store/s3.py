@@ -50,7 +50,7 @@ class S3Settings:
     secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     profile: str | None = None
-    ca_bundle: Path | None = None  # PEM certificates to trust besides the system's
+    ca_bundle: Path | None = None  # PEM certificates to trust; listings by boto3 then trust these alone
     root: str = ""  # put before every key; empty, or ends in `/`
     path_style: bool = True  # bucket in the path, not in the host name
 
@@ -272,14 +272,14 @@ class _Stream(io.RawIOBase):
 def _client(settings: S3Settings) -> Client:
     config: S3Config = {"region": settings.region, "virtual_hosted_style_request": not settings.path_style}
     if settings.endpoint:
-        config["endpoint"] = settings.endpoint
+        config["endpoint"] = settings.endpoint if settings.path_style else _with_bucket(settings)
     provider: Any = None
     if settings.access_key and settings.secret_key:
         config |= {"access_key_id": settings.access_key, "secret_access_key": settings.secret_key}
         if settings.session_token:
             config["session_token"] = settings.session_token
     else:
-        provider = _boto().provider(settings)
+        provider = importlib.import_module("trapline.store.keys_boto").Keys(settings)
     return Client(
         settings.bucket,
         config=config,
@@ -287,6 +287,12 @@ def _client(settings: S3Settings) -> Client:
         retry_config=_RETRY,
         credential_provider=provider,
     )
+
+
+def _with_bucket(settings: S3Settings) -> str:
+    """The endpoint with the bucket in its host name: obstore does not put it there."""
+    scheme, _, rest = (settings.endpoint or "").partition("://")
+    return f"{scheme}://{settings.bucket}.{rest}"
 
 
 def _client_options(settings: S3Settings) -> ClientConfig:

@@ -1,21 +1,19 @@
-"""What boto3 does for `S3Store`: finding credentials, and listing keys that obstore cannot address."""
+"""Clients of boto3, and what one does for `S3Store`: listing keys that obstore cannot address."""
 
 from __future__ import annotations
 
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from obstore.auth.boto3 import Boto3CredentialProvider
 
-from trapline.errors import ConfigError
+from trapline.store.keys_boto import keys_wrong, session
 from trapline.store.s3 import CONNECT, READ, S3Settings
 from trapline.store.s3_errors import meaning
 
 PAGE = 1000
+FAILURES = (BotoCoreError, ClientError, OSError)  # what a call may raise; the last from reading a file of keys
 
 
 class Lister:
@@ -23,24 +21,17 @@ class Lister:
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
-        self._client = client("s3", settings)
+        self._client: Any = None
 
     def page(self, prefix: str, options: dict[str, Any]) -> Any:
+        client_ = self._client or client("s3", self._settings)
+        self._client = None  # after a failure another is made: its keys may have been renewed in their file
         try:
-            return self._client.list_objects_v2(Bucket=self._settings.bucket, Prefix=prefix, MaxKeys=PAGE, **options)
-        except (BotoCoreError, ClientError) as error:
-            raise meaning(error, prefix, self._settings) from error
-
-
-def provider(settings: S3Settings) -> Boto3CredentialProvider:
-    """Credentials of a profile, a role or a container, renewed when they run out."""
-    try:
-        return Boto3CredentialProvider(_session(settings))
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigError(
-            f"There are no credentials for {settings.place}.",
-            remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
-        ) from error
+            page = client_.list_objects_v2(Bucket=self._settings.bucket, Prefix=prefix, MaxKeys=PAGE, **options)
+        except FAILURES as error:
+            raise boto_meaning(error, prefix, self._settings) from error
+        self._client = client_
+        return page
 
 
 def client(service: str, settings: S3Settings) -> Any:
@@ -52,13 +43,13 @@ def client(service: str, settings: S3Settings) -> Any:
         s3={"addressing_style": "path" if settings.path_style else "virtual"},
     )
     verify = str(settings.ca_bundle) if settings.ca_bundle else None
-    session: Any = _session(settings)
-    return session.client(service, endpoint_url=_address(service, settings), config=config, verify=verify)
+    made: Any = session(settings)
+    return made.client(service, endpoint_url=_address(service, settings), config=config, verify=verify)
 
 
-def credentials(settings: S3Settings) -> Any:
-    """The keys to sign a request with that boto3 has no call for."""
-    return _session(settings).get_credentials()
+def boto_meaning(error: Exception, key: str, settings: S3Settings) -> Exception:
+    """The error to raise for what boto3 raised: about the keys themselves, or as of a store."""
+    return keys_wrong(error, settings.place) or meaning(error, key, settings)
 
 
 def is_aws(settings: S3Settings) -> bool:
@@ -70,11 +61,3 @@ def is_aws(settings: S3Settings) -> bool:
 def _address(service: str, settings: S3Settings) -> str | None:
     """AWS has an address for each service; other stores answer for all at one."""
     return None if service != "s3" and is_aws(settings) else settings.endpoint
-
-
-def _session(settings: S3Settings) -> Session:
-    if settings.access_key:
-        return boto3.session.Session(
-            settings.access_key, settings.secret_key, settings.session_token, region_name=settings.region
-        )
-    return boto3.session.Session(profile_name=settings.profile, region_name=settings.region)

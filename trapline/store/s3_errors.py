@@ -31,7 +31,10 @@ _DENIALS = {
     "InvalidAccessKeyId": ("The access key is not known to {place}.", "Check AWS_ACCESS_KEY_ID."),
     "SignatureDoesNotMatch": ("The secret key is wrong for {place}.", "Check AWS_SECRET_ACCESS_KEY."),
     "InvalidToken": ("The session token is not valid for {place}.", "Renew AWS_SESSION_TOKEN, or unset it."),
-    "ExpiredToken": ("The session token for {place} has expired.", "Renew AWS_SESSION_TOKEN, or log in again."),
+    "ExpiredToken": (
+        "The session token for {place} has expired.",
+        "Renew it where it comes from: the credentials file is read again; after AWS_SESSION_TOKEN, start again.",
+    ),
     "NoSuchBucket": (
         "There is no {place}.",
         "Create it (`mc mb <alias>/{bucket}` or `aws s3 mb s3://{bucket}`), or set --bucket.",
@@ -53,6 +56,9 @@ _STATUS = re.compile(r"status code: (\d+ [\w ]+)|inner: Status \{\s*status: (\d+
 _PATHS = ("Encountered empty path segment", "Encountered illegal character sequence", "invalid path", "InvalidPath")
 
 
+_NOT_RENEWED = re.compile(
+    r"External AWS credential provider: \w*?(Store\w+|ConfigError): (.*?)\n\nDebug source", re.DOTALL
+)
 _UNREACHED = ("kind: connect", "dns error", "name resolution", "could not connect", "connection refused")
 
 
@@ -68,12 +74,16 @@ def refusals(key: str, settings: S3Settings) -> Iterator[None]:
 def meaning(error: Exception, key: str, settings: S3Settings) -> Exception:
     """The error to raise for what a client library raised. Never holds a credential."""
     text = str(error)
+    if renewed := _NOT_RENEWED.search(text):  # what `Keys` raised, in obstore's wrapping
+        return (StoreUnavailable if renewed[1] == "StoreUnavailable" else StoreDenied)(renewed[2])
     if isinstance(error, InvalidPathError) or any(mark in text for mark in _PATHS):
         return Refused(text)
     match = _CODE.search(text)
     code = (match[1] or match[2]) if match else ""
     if code in _DENIALS:
         return _denied(code, settings)
+    if "incorrectly configured region" in text:  # obstore, of a redirect that does not say where to
+        return _denied("PermanentRedirect", settings)
     if isinstance(error, AlreadyExistsError | PreconditionError) or code in _CONFLICTS:
         return Conflict(f"There is already an object {key!r}, or it changed.")
     if isinstance(error, FileNotFoundError) or code in _MISSING:

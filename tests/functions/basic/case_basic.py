@@ -89,7 +89,7 @@ class Compile:
                     "revision": item.revision,
                 }
                 out.write(json.dumps(line).encode() + b"\n")
-        return [{"labels": dict(labels)}]
+        return [{"labels": dict(labels), **({"review": item.review.decode()} if item.review is not None else {})}]
 
     def _known(self, member: Any) -> list[dict[str, Any]]:
         return member.record.known.get("detections", []) if member.record else []

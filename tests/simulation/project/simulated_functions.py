@@ -152,16 +152,19 @@ class Compile:
         if HERE[0].fails("compile", item.job):
             raise RuntimeError("compile has a bug")
         labels: Counter[str] = Counter()
+        unchanged = item.unchanged("results.jsonl")
         with item.open("results.jsonl", "application/x-ndjson") as out:
             for member in item.roll():
-                line = self._line(member)
+                said = unchanged(member.entry)
+                line = self.line(member) if said is None else {**said, "kept": member.entry.kept}
                 labels.update(line["labels"])
                 out.write(json.dumps(line).encode() + b"\n")
         with item.open("made.txt", "text/plain") as out:
             out.write(f"{item.revision} {HERE[0].nonce()} {item.manifest}".encode())
         return [{"labels": dict(labels), **({"review": item.review.decode()} if item.review is not None else {})}]
 
-    def _line(self, member: Any) -> dict[str, Any]:
+    def line(self, member: Any) -> dict[str, Any]:
+        """What is told of a member whose record is read."""
         known = member.record.known if member.record else {}
         named = [c for d in known.get("detections", []) for c in d.get("classifications", [])]
         return {

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from trapline.cli.trying.plan import Plan
-from trapline.environments.checking import problems
+from trapline.environments.checking import check_functions
+from trapline.environments.chosen import chosen
 from trapline.environments.venvs import PYTHON_PATHS, python_of, venv_of
 from trapline.errors import ConfigError
-from trapline.pipeline.spec import FunctionSpec
 
 
 def go_where_it_runs(plan: Plan) -> None:
@@ -30,19 +30,13 @@ def go_where_it_runs(plan: Plan) -> None:
     folder = plan.pipeline.folder
     if own and _inside(venv_of(folder, own[0])):
         return
-    _check(folder, functions)
+    check_functions(folder, functions, chosen(plan.pipeline))
     if own:
         _begin_anew(venv_of(folder, own[0]))
 
 
 def _inside(venv: Path) -> bool:
     return Path(sys.prefix).resolve() == venv.resolve()
-
-
-def _check(folder: Path, functions: dict[str, FunctionSpec]) -> None:
-    problem = next(problems(folder, functions), None)
-    if problem is not None:
-        raise ConfigError(problem.message, remedy=problem.remedy)
 
 
 def _begin_anew(venv: Path) -> NoReturn:

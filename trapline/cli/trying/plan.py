@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from yaml import YAMLError
 
 from trapline.errors import ConfigError
-from trapline.pipeline.load import Pipeline, Stage, load_function, load_pipeline, resolve_parameters
+from trapline.pipeline.load import Pipeline, Stage, load_function, load_pipeline
+from trapline.pipeline.parameters import resolve_parameters
 from trapline.pipeline.reading import did_you_mean, parsed
 from trapline.pipeline.spec import FunctionSpec, ModelChoice, PipelineSpec, StageSpec
 from trapline.records import ModelRef

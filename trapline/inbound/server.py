@@ -22,11 +22,11 @@ from typing import Any
 import uvicorn
 
 from trapline.errors import SurroundingsError
+from trapline.inbound.patience import CONNECTIONS, Connection, Patience
 
 HEALTH = "/health"
 SIGNATURE = "x-hub-signature-256"
 SLOWEST = 30.0  # seconds a body may take
-CONNECTIONS = 512  # at a time; more are answered 503, and there are files left for the engine
 IDLE = 75  # seconds a connection is kept: longer than stores keep theirs, so that no event meets a closed one
 STOP = 5.0  # seconds what is under way may take at the end
 
@@ -61,7 +61,7 @@ _NOT_FOUND = Answer(404, "nothing is here")
 _METHOD = Answer(405, "events are sent with POST", ((b"allow", b"POST"),))
 _DENIED = Answer(401, "credentials are missing or wrong", ((b"www-authenticate", b'Basic realm="trapline"'),))
 _UNSIGNED = Answer(401, "X-Hub-Signature-256 is missing or wrong")
-_SLOW = Answer(408, f"the body took longer than {SLOWEST:g} s")
+_SLOW = Answer(408, f"the body took longer than {SLOWEST:g} s", ((b"connection", b"close"),))
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,10 @@ class Inbound:
         """Where senders find it."""
         host = socket.gethostname() if _is_any(self._address.host) else self._address.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}{self._address.path}"
+
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._server.server_state.connections) if self._server is not None else 0
 
     def start(self) -> None:
         """Listens when it returns. Raises `SurroundingsError` where the port or the address is not to be had."""
@@ -248,6 +252,7 @@ def _settings(app: Callable[[_Scope, _Receive, _Send], Awaitable[None]]) -> uvic
         app,
         interface="asgi3",
         loop="asyncio",
+        http=type("Watched", (Connection,), {"patience": Patience()}),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,0 +1,99 @@
+"""What becomes of a review: the real dispatcher and runtime over a memory store, in simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.unit.test_engine import JOB, PROJECT, image, night, receipts, revisions, status, summary
+from trapline.store.memory import MemoryStore
+from trapline.testing import Simulated
+
+TABLE = f"labels/{JOB}.csv"
+
+pytestmark = pytest.mark.usefixtures("case")
+
+
+def told(store: MemoryStore) -> tuple[int, str | None]:
+    found = summary(store)
+    return found["last_final"]["N"], found["results"].get("review")
+
+
+async def finished(world: Simulated) -> None:
+    night(world, a="moth", b="beetle")
+    world.put(image("_DONE"))
+    await asyncio.sleep(60)
+
+
+def test_a_review_of_a_finished_job_makes_its_next_revision_soon_and_runs_no_image_again(case: object) -> None:
+    async def scenario(world: Simulated) -> None:
+        await finished(world)
+        world.put(TABLE, b"all moths")
+        await asyncio.sleep(30)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert told(world.store) == (2, "all moths")
+    assert status(world.store)["closed"] and len(revisions(world.store)) == len(receipts(world.store)) == 2
+    assert set(case.ASKED.values()) == {1}  # type: ignore[attr-defined]
+
+
+def test_the_same_review_again_makes_no_revision_and_another_or_none_does() -> None:
+    async def scenario(world: Simulated) -> list[tuple[int, str | None]]:
+        await finished(world)
+        after = []
+        for words in (b"all moths", b"all moths", b"all beetles", b""):
+            if words:
+                world.put(TABLE, words)
+            else:
+                world.delete(TABLE)
+            await asyncio.sleep(60)
+            after.append(told(world.store))
+        return after
+
+    assert Simulated(PROJECT).play(scenario) == [(2, "all moths"), (2, "all moths"), (3, "all beetles"), (4, None)]
+
+
+def test_a_review_that_no_event_told_of_is_found_by_a_sweep() -> None:
+    async def scenario(world: Simulated) -> None:
+        await finished(world)
+        world.put(TABLE, b"all moths", event=False)
+        await asyncio.sleep(6 * 3600 + 120)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert told(world.store) == (2, "all moths")
+
+
+def test_a_review_that_is_there_before_the_job_ends_counts_in_its_first_revision() -> None:
+    async def scenario(world: Simulated) -> None:
+        world.put(TABLE, b"all moths")
+        await asyncio.sleep(10)
+        await finished(world)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert told(world.store) == (1, "all moths")
+
+
+def test_a_review_of_no_job_makes_none() -> None:
+    async def scenario(world: Simulated) -> None:
+        world.put(TABLE, b"all moths")
+        await asyncio.sleep(6 * 3600 + 120)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert [entry.key for entry in world.store.list("status/")] == []
+    assert [entry.key for entry in world.store.list("control/jobs/")] == []
+
+
+def test_a_review_too_large_to_be_read_is_told_and_stops_nothing() -> None:
+    async def scenario(world: Simulated) -> None:
+        await finished(world)
+        world.put(TABLE, b"x" * (64 * 2**20 + 1))
+        await asyncio.sleep(60)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert told(world.store) == (2, None)
