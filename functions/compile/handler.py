@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from functions.compile import jsonl, outputs
 from functions.compile.accuracy import Accuracy
+from functions.compile.deployments import Deployments
 from functions.compile.member import Member, View
 from functions.compile.picture import Picture
 from functions.compile.results import Pixels, Results
@@ -63,19 +64,20 @@ class Compile:
 def _compiled(item: Item) -> dict[str, Any]:
     wanted = [name for name in item.parameters["outputs"] if item.final or name in outputs.PROVISIONAL]
     modules = {name: outputs.output(name) for name in wanted}  # what is not installed is told before anything is read
-    results = _results(item, _lines(item))
-    missing = {name: module.write(results, item.open) for name, module in modules.items()}
+    with closing(_results(item, _lines(item))) as results:
+        missing = {name: module.write(results, item.open) for name, module in modules.items()}
     left_out = {name: needs for name, needs in missing.items() if needs}
     return {**results.summary, **({"left_out": left_out} if left_out else {})}
 
 
 def _lines(item: Item) -> dict[str, Any]:
     """Write `results.jsonl`; the counts of what is in it."""
-    deployment, tally, unchanged = _deployment(item), Tally(), item.unchanged(LINES)
+    deployments, tally, unchanged = Deployments(item.manifest), Tally(), item.unchanged(LINES)
     review, accuracy = read_review(item.review) if item.review is not None else None, Accuracy()
     with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
-            view, before = View(member, item.revision, item.station, deployment), unchanged(member.entry)
+            place, before = deployments.of(member.entry.id), unchanged(member.entry)
+            view = View(member, item.revision, item.station, place)
             fields = jsonl.fields(view) if before is None else jsonl.again(before, view)
             if review and (said := review.said(fields["rel"], item.job, fields)):
                 fields["review"] = said
@@ -103,14 +105,10 @@ def _results(item: Item, summary: dict[str, Any]) -> Results:
         lines=lambda: item.read(LINES),
         summary=summary,
         station=item.station,
-        deployment=_deployment(item),
+        deployment=Deployments(item.manifest).of(""),
         not_received=item.not_received,
         scratch=item.scratch,
         manifest=item.manifest,
         parameters=item.parameters,
         image=item.image,
     )
-
-
-def _deployment(item: Item) -> dict[str, Any]:
-    return (item.manifest or {}).get("deployment") or {}

@@ -28,12 +28,12 @@ class Member(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """A member, and what holds for its whole job."""
+    """A member, and what its job says about it."""
 
     member: Member
     revision: str
     station: dict[str, Any]
-    deployment: dict[str, Any]  # the manifest's
+    deployment: dict[str, Any]  # where it was taken, by the manifest
 
     @property
     def state(self) -> str:

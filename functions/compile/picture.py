@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 _NUMBERS = (float, int)
-_INFINITY = float("inf")
+_MOST = 1e15  # no pixel, score or degree is larger; what is, is no number here
 _CORNERS = ("x1", "y1", "x2", "y2")
 
 Mapping = dict[str, Any]
 
 BLANK = "blank"  # the label of nothing at all, as in Camtrap DP
-HUMAN = "human"
+HUMAN = "human"  # the `by` of a classification that a person made; it has no score
 
 
 class Picture:
@@ -82,6 +83,25 @@ class Picture:
         """When the image was taken; without an offset where neither file nor station has one."""
         return moment(self.image.get("captured_at"))
 
+    @cached_property
+    def taken(self) -> datetime | None:
+        """When the image was taken, in UTC. A time without an offset is the time zone's, or UTC where there is none."""
+        when = self.captured
+        if when is not None and when.tzinfo is None:
+            when = when.replace(tzinfo=zone(self.timezone) or UTC)
+        try:
+            return when and when.astimezone(UTC)
+        except OverflowError:  # an offset that leads out of the calendar
+            return None
+
+    @property
+    def timezone(self) -> str | None:
+        """The IANA name of the time zone: the manifest's, or else the station's."""
+        for place in (self.deployment, self.station):
+            if zone(place.get("timezone")):
+                return str(place["timezone"])
+        return None
+
     @property
     def size(self) -> tuple[float, float] | None:
         """Width and height in pixels as displayed; None where they are not known."""
@@ -148,6 +168,26 @@ def classification(detection: Mapping) -> Mapping:
     return max(entries, key=lambda entry: number(entry.get("score")) or 0.0, default={})
 
 
+def ranked(detection: Mapping, top: Mapping) -> list[Mapping]:
+    """A detection's classifications: the best one, `top`, then the models' others by their scores."""
+    found, best = detection.get("classifications"), classification(detection)
+    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    others = [entry for entry in entries if entry is not top and (entry is not best or top.get("by") == HUMAN)]
+    others.sort(key=lambda entry: -(number(entry.get("score")) or 0.0))
+    return [top, *others] if top else others
+
+
+def sureness(detection: Mapping, top: Mapping) -> float | None:
+    """How sure the word of `label_of` is, 0 to 1: the best classification's score, or else the detector's confidence.
+
+    None where neither said so.
+    """
+    if top.get("by") == HUMAN:
+        return None
+    found = number(top.get("score") if top.get("label") else detection.get("confidence"))
+    return None if found is None or not 0 <= found <= 1 else found
+
+
 def corners(detection: Mapping) -> tuple[float, float, float, float] | None:
     """A detection's box: x1, y1, x2, y2 in pixels of the image as displayed; None where it has no whole one."""
     box = detection.get("box", detection.get("bbox"))
@@ -167,16 +207,31 @@ def moment(text: Any) -> datetime | None:
         return None
 
 
+@lru_cache
+def zone(name: Any) -> ZoneInfo | None:
+    """The time zone of an IANA name; None where there is none of that name."""
+    try:
+        return ZoneInfo(name) if isinstance(name, str) and name else None
+    except (KeyError, ValueError, OSError):
+        return None
+
+
 def as_utc(when: datetime) -> datetime:
     """A time to order by; one without an offset is ordered as if it were UTC."""
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
-    if type(value) not in _NUMBERS or not -_INFINITY < value < _INFINITY:
+    """A number that can be reckoned with, or None."""
+    if type(value) not in _NUMBERS or not -_MOST < value < _MOST:
         return None
     return value  # type: ignore[no-any-return]
+
+
+def real(value: Any) -> float | None:
+    """Likewise, as a float."""
+    found = number(value)
+    return None if found is None else float(found)
 
 
 def mapping(value: Any) -> Mapping:

@@ -6,10 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from functions.compile.bursts import Bursts
 from functions.compile.picture import Picture
+from trapline.pipeline.spec import seconds
+
+GAP = "PT60S"  # between images of one burst, unless `events` says otherwise
 
 
 class Pixels(Protocol):
@@ -34,7 +40,7 @@ class Results:
     lines: Callable[[], BinaryIO]  # `results.jsonl`, from its beginning
     summary: dict[str, Any]  # the counts: what the summary will say in `results`
     station: dict[str, Any]
-    deployment: dict[str, Any]  # the manifest's
+    deployment: dict[str, Any]  # the manifest's `deployment`; a line has the image's own
     not_received: tuple[str, ...]
     scratch: Path  # a folder of this compile alone, gone after it
     manifest: dict[str, Any] | None = None  # without tokens
@@ -46,6 +52,17 @@ class Results:
         with self.lines() as stream:
             for line in stream:
                 yield Picture(json.loads(line))
+
+    @cached_property
+    def bursts(self) -> Bursts:
+        """The job's events; made at first use."""
+        gap = timedelta(seconds=seconds(self.parameters.get("events", {}).get("gap", GAP)))
+        return Bursts(self.job, self.pictures(), gap, self.scratch)
+
+    def close(self) -> None:
+        """Let go of what was made on the way."""
+        if "bursts" in self.__dict__:
+            self.bursts.close()
 
 
 class Output(Protocol):

@@ -4,125 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 
-from functions.compile.handler import Compile
-from functions.compile.outputs.csv import COLUMNS
-from functions.compile.tally import LABELS
-from trapline.errors import Permanent
-from trapline.records import DeadLetter, ImageRecord, ModelRef, ProducedBy, RollEntry, Source, StageNote
+from functions.compile.table import COLUMNS
+from tests.compiled import FORMULAS, SHA, Member, compiled, done, failed, moth, note, with_detections
+from trapline.records import RollEntry
 
-SHA = "ab" * 32
-FORMULAS = [f"{lead}{sign}cmd|x!A1" for lead in ("", " ", "\n", "\u00a0") for sign in "=+-@"] + ["\tx", "\rx", "＝1+1"]
-
-
-@dataclass(frozen=True)
-class Member:
-    entry: RollEntry
-    record: ImageRecord | None = None
-    dead_letter: DeadLetter | None = None
-
-
-@dataclass
-class Item:
-    """A job in memory, with the files that compile writes."""
-
-    members: list[Member]
-    job: str = "st7/2026-11-20"
-    revision: str = "r1-0a1b2c3d"
-    final: bool = True
-    manifest: dict[str, Any] | None = None
-    station: dict[str, Any] = field(default_factory=dict)
-    not_received: tuple[str, ...] = ()
-    parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
-    scratch: Path = Path("nowhere")
-    review: bytes | None = None
-    review_problem: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    types: dict[str, str] = field(default_factory=dict)
-
-    def roll(self) -> Iterator[Member]:
-        return iter(self.members)
-
-    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
-        return lambda entry: None
-
-    @contextmanager
-    def open(self, name: str, content_type: str = "application/octet-stream") -> Iterator[BinaryIO]:
-        buffer = io.BytesIO()
-        yield buffer
-        self.files[name], self.types[name] = buffer.getvalue(), content_type
-
-    def read(self, name: str) -> BinaryIO:
-        return io.BytesIO(self.files[name])
-
-    def image(self, key: str) -> Any:
-        raise Permanent(f"{key} is not there.", code="source_missing")
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.files["results.jsonl"].splitlines()]
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.files["observations.csv"].decode(), newline="")))
-
-
-def compiled(*members: Member, **job: Any) -> tuple[Item, dict[str, Any]]:
-    function, item = Compile(), Item(list(members), **job)
-    function.setup(None)
-    (body,) = function.handle([item])
-    return item, body
-
-
-def note(function: str, outcome: Any = "done", model: str = "") -> StageNote:
-    made = ProducedBy(
-        function=function, version="1.2.0", model=ModelRef(name=model, version="7", sha256=SHA) if model else None
-    )
-    return StageNote(outcome=outcome, recipe="c0ffee", produced_by=made)
-
-
-def done(rel: str = "st7/2026-11-20/a.jpg", known: dict[str, Any] | None = None, **entry: Any) -> Member:
-    stages = {"detect": note("detect", model="finder"), "classify": note("classify", model="namer")}
-    record = ImageRecord(
-        stage="classify",
-        source=Source(key=f"incoming/{rel}", etag="e1", size=10, sha256=SHA),
-        recipe="c0ffee",
-        produced_by=stages["classify"].produced_by,
-        stages=stages,
-        known={"image": {"width": 40, "height": 30}, "detections": []} if known is None else known,
-    )
-    return Member(RollEntry(rel=rel, state=entry.pop("state", "done"), **entry), record)
-
-
-def failed(rel: str, code: str = "image_truncated") -> Member:
-    letter = DeadLetter(
-        stage="detect",
-        job="st7/2026-11-20",
-        source=Source(key=f"incoming/{rel}"),
-        code=code,
-        message="cut",
-        remedy="again",
-    )
-    return Member(RollEntry(rel=rel, state="failed", stage="detect", code=code), None, letter)
-
-
-def moth(**fields: Any) -> dict[str, Any]:
-    kinds = [{"label": "Noctua pronuba", "score": 0.9}, {"label": "Xestia", "score": 0.05}]
-    found = {"id": "d1", "box": [1.5, 2, 30, 20.25], "label": "insect", "confidence": 0.8, "classifications": kinds}
-    return {**found, **fields}
-
-
-def with_detections(*found: dict[str, Any], rel: str = "a.jpg", **image: Any) -> Member:
-    return done(rel, {"image": {"width": 40, "height": 30, **image}, "detections": list(found)})
+TABLES = ("observations.csv", "events.csv")
 
 
 def test_a_detection_has_a_row_with_its_box_its_best_name_and_what_made_them() -> None:
@@ -320,42 +210,7 @@ def test_a_job_without_images_has_files_too() -> None:
     item, body = compiled(not_received=("a.jpg", "b.jpg"))
     assert (item.lines, item.rows, body["not_received"]) == ([], [], 2)
     assert body["captured"] == {"first": None, "last": None}
-    assert item.types == {"results.jsonl": "application/x-ndjson", "observations.csv": "text/csv; charset=utf-8"}
-
-
-class Endless(Item):
-    """A large job whose members are made as they are read."""
-
-    count = 0
-
-    def roll(self) -> Iterator[Member]:
-        return (with_detections(moth(classifications=[{"label": f"L{n}", "score": 1}])) for n in range(self.count))
-
-    def unchanged(self, name: str) -> Callable[[RollEntry], dict[str, Any] | None]:
-        return lambda entry: None
-
-    @contextmanager
-    def open(self, name: str, content_type: str = "") -> Iterator[Any]:
-        with (self.scratch / name).open("wb") as stream:
-            yield stream
-
-    def read(self, name: str) -> BinaryIO:
-        return (self.scratch / name).open("rb")
-
-
-def test_memory_does_not_grow_with_the_job_even_if_every_label_is_another(tmp_path: Path) -> None:
-    def peak(count: int) -> int:
-        item = Endless([], scratch=tmp_path)
-        item.count = count
-        tracemalloc.start()
-        (body,) = Compile().handle([item])
-        size = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert len(body["labels"]) == LABELS and body["other_labels"] == count - LABELS
-        return size
-
-    peak(LABELS + 1)  # what is made once, at first use
-    assert peak(2 * LABELS) < 1.2 * peak(LABELS + 100)
+    assert item.types == {"results.jsonl": "application/x-ndjson"} | dict.fromkeys(TABLES, "text/csv; charset=utf-8")
 
 
 def test_a_failure_code_that_somebody_planted_is_no_formula() -> None:

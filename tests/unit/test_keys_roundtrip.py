@@ -18,8 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from functions.compile.handler import Compile
+from tests.compiled import Item, Member, done, failed, moth, with_detections
 from tests.unit.ledger_book import new_book
-from tests.unit.test_compile import Item, Member, done, failed, moth, with_detections
 from trapline.dispatcher.telling import received
 from trapline.errors import KeyUnusable
 from trapline.keys import Layout

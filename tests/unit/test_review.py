@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.compile.review import read_review
-from tests.unit.test_compile import Item, compiled, done, failed, moth, with_detections
+from tests.compiled import Item, compiled, done, failed, moth, with_detections
 
 JOB = "st7/2026-11-20"
 

@@ -10,7 +10,7 @@ from referencing.exceptions import Unresolvable
 
 from trapline.errors import ConfigError
 from trapline.pipeline.reading import did_you_mean, one_line, shown
-from trapline.pipeline.spec import FunctionSpec
+from trapline.pipeline.spec import FunctionSpec, seconds
 
 
 def resolve_parameters(function: FunctionSpec, given: dict[str, Any], where: str) -> dict[str, Any]:
@@ -60,9 +60,21 @@ def _page(function: FunctionSpec) -> str:
 def _violation(value: Any, schema: dict[str, Any]) -> str:
     """What is wrong with a value by its JSON Schema; empty when nothing is. Nothing is looked up elsewhere."""
     registry: Registry[Any] = Registry()
-    validator = jsonschema.Draft202012Validator(schema, registry=registry)
+    validator = jsonschema.Draft202012Validator(schema, registry=registry, format_checker=_FORMATS)
     try:
         error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     except Unresolvable as missing:
         return f"its schema refers to {shown(missing.ref)}, which is not in it"
-    return one_line(error.message) if error else ""
+    if error is None:
+        return ""
+    place = "".join(f"{part}: " for part in error.absolute_path)
+    return one_line(f"{place}{error.cause or error.message}")
+
+
+_FORMATS = jsonschema.FormatChecker(formats=())
+
+
+@_FORMATS.checks("duration", raises=ValueError)
+def _is_duration(value: object) -> bool:
+    """Whether it is an ISO 8601 duration as the rest of pipeline.yaml has them; raises what is wrong with it."""
+    return not isinstance(value, str) or seconds(value) >= 0

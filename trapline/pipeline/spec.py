@@ -118,7 +118,7 @@ BucketName = Annotated[
 
 def seconds(text: str) -> float:
     """An ISO 8601 duration in seconds; raises ValueError."""
-    return TypeAdapter(Duration).validate_python(text).total_seconds()
+    return TypeAdapter(Duration).validate_python(_duration(text)).total_seconds()
 
 
 class Strict(BaseModel):

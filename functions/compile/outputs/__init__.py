@@ -11,7 +11,14 @@ from importlib import import_module
 from functions.compile.results import Output
 from trapline.errors import Permanent
 
-MODULES = {"csv": "csv"}  # the name in `outputs` → the module
+MODULES = {
+    "csv": "csv",
+    "parquet": "parquet",
+    "megadetector": "megadetector",
+    "camtrap-dp": "camtrap_dp",
+    "coco": "coco",
+    "antenna": "antenna",
+}  # the name in `outputs` → the module
 PROVISIONAL = frozenset(("csv",))  # what is compiled while a job is open: what costs little
 _EXTRAS = {"pyarrow": "parquet", "matplotlib": "plots"}  # library → the extra that installs it
 

@@ -1,0 +1,49 @@
+"""Cells of a CSV file (RFC 4180), safe to open in a spreadsheet: none is taken for a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from functions.compile.picture import number
+
+_QUOTED = frozenset('",\r\n')
+_FORMULA = tuple("=+-@＝＋－＠")
+_MARK = "'"  # before text that a spreadsheet would run, and before text that begins with it: readers drop one
+_FIRST = ("\t", "\r", _MARK)
+
+
+def row(cells: Iterable[Any]) -> bytes:
+    """Values as a whole row."""
+    return f"{line(map(cell, cells))}\r\n".encode("utf-8", "backslashreplace")
+
+
+def line(cells: Iterable[str]) -> str:
+    """Cells as a part of a row."""
+    return ",".join(map(quoted, cells))
+
+
+def quoted(cell: str) -> str:
+    """A cell as RFC 4180 writes it."""
+    if not _QUOTED.isdisjoint(cell):
+        return '"' + cell.replace('"', '""') + '"'
+    return cell
+
+
+def cell(value: Any) -> str:
+    """A number as it is; text so that no spreadsheet takes it for a formula."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if number(value) is not None or isinstance(value, float):
+            return numeral(value)
+        value = str(value)
+    risky = value[:1] in _FIRST or value.lstrip()[:1] in _FORMULA
+    return f"{_MARK}{value}" if risky else value
+
+
+def numeral(value: Any) -> str:
+    """A finite number as text; empty for anything else."""
+    return "" if number(value) is None else str(value)
