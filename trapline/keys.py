@@ -22,6 +22,7 @@ CANARY = "_CANARY/"  # under `incoming/`: what `trapline doctor` puts there to s
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".mpo", ".image")
 )
+_UNSAYABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # in no store: control characters, and what is not UTF-8
 _JUNK_NAMES = frozenset(("thumbs.db", "desktop.ini"))
 _RECORD = ".json"
 _RECEIVED = ".received.csv"
@@ -305,7 +306,11 @@ class Layout:
 
     def why_job_unfit(self, job: str, limit: int, segment: int | None) -> str:
         """Why what the engine writes about a job cannot be stored; empty when it can. Limits as in `check`."""
-        name = job.encode("utf-8", "surrogatepass")
+        if any(part in ("", ".", "..") for part in job.split("/")):
+            return f"The job {job[:60]!r} has an empty, `.` or `..` folder name."
+        if _UNSAYABLE.search(job):
+            return f"The job {job[:60]!r} has a control character in its name, or bytes that are not UTF-8."
+        name = job.encode()
         if len(name) + self._added > limit:
             return f"The job {job[:60]!r}… makes keys of {len(name) + self._added} bytes; this store takes {limit}."
         *parts, last = name.split(b"/")
@@ -322,8 +327,8 @@ class Layout:
         parts = rel.split("/")
         if any(part in ("", ".", "..") for part in parts):
             raise KeyUnusable(f"{rel!r} has an empty, `.` or `..` folder name.")
-        if "\x00" in rel:
-            raise KeyUnusable(f"{rel!r} holds a zero byte.")
+        if _UNSAYABLE.search(rel):
+            raise KeyUnusable(f"{rel!r} holds a control character, or bytes that are not UTF-8.")
         unfit = self.why_job_unfit(self.job_of(rel), limit, segment)
         if unfit:
             raise KeyUnusable(unfit, remedy="Give the folders shorter names.")

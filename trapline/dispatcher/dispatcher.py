@@ -39,7 +39,7 @@ class Dispatcher:
         self.world = world
         self.ready = asyncio.Event()  # set when the first look at the bucket has begun
         self._wake = asyncio.Event()
-        self._inbox: dict[str, ObjectEvent] = {}
+        self._inbox: intake.Inbox = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._tickets: dict[asyncio.Task[None], None] = {}  # in the order in which they were handed out
         self._fetching = 0
@@ -54,10 +54,11 @@ class Dispatcher:
 
     def notice(self, event: ObjectEvent) -> None:
         """A trigger saw something. Call it on the loop's thread."""
-        if len(self._inbox) >= INBOX and event.key not in self._inbox:
+        slot = intake.slot_of(event, self.world.layout)
+        if len(self._inbox) >= INBOX and slot not in self._inbox:
             self.look_over()  # a sweep finds what is left out
             return
-        self._inbox[event.key] = event
+        self._inbox[slot] = event
         self._wake.set()
 
     def look_over(self) -> None:
@@ -327,14 +328,12 @@ class Dispatcher:
         return self._overtaken is None
 
     async def _take_in(self) -> None:
-        events = list(self._inbox.values())
-        self._inbox.clear()
+        """Those that could not be looked up yet stay."""
+        taken, self._inbox = self._inbox, {}
         try:
-            await intake.take_in(self.world, events)
-        except Exception:
-            for event in events:
-                self._inbox.setdefault(event.key, event)
-            raise
+            await intake.take_in(self.world, taken)
+        finally:
+            self._inbox = {**taken, **self._inbox}
 
     def _start(self, job: str, kind: str, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Start a piece of work unless the same is under way or waits after a failure."""

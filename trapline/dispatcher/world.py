@@ -77,7 +77,7 @@ class World:
     desks: dict[str, Desk] = field(default_factory=dict)
     effects: defaultdict[str, deque[Effect]] = field(default_factory=lambda: defaultdict(deque))
     wanted: dict[str, bool] = field(default_factory=dict)  # `full`, `names`, `requests`: asked for now
-    refused: set[str] = field(default_factory=set)  # jobs whose names no store key can be made of
+    refused: set[str] = field(default_factory=set)  # what would be a job's folder or manifest, were its name a key
     canaries: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # nonce → who told of it, and when
     answered: set[tuple[str, str]] = field(default_factory=set)  # (key, etag) of requests
     models: dict[tuple[str, str], ModelRef] = field(default_factory=dict)
