@@ -31,10 +31,12 @@ def _data(item: Item) -> dict[str, Any]:
 
 def facts(summary: Summary) -> dict[str, Any]:
     """What became of a job."""
+    changes = {"changes": summary.changes.model_dump(exclude={"names"})} if summary.changes else {}
     return {
         "state": summary.state,
         "revision": summary.revision,
         "images": summary.images,
         "failures_by_code": summary.failures_by_code,
         "results": summary.results,
+        **changes,
     }

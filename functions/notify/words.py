@@ -32,7 +32,7 @@ def text(item: Item) -> str:
 
 def _of_revision(item: Item, summary: Summary) -> list[str]:
     images = summary.images
-    again = f" These results (revision {summary.revision}) replace earlier ones." if item.event == "updated" else ""
+    again = _replaces(summary) if item.event == "updated" else ""
     counts = f"{images.get('done', 0)} of {images.get('total', 0)} images done, {images.get('failed', 0)} failed."
     link = next((item.links[name] for name in _PAGES if name in item.links), "")
     parts = [f"The job {item.job} {_STATES.get(summary.state, summary.state.lower())}.{again}", counts]
@@ -40,6 +40,12 @@ def _of_revision(item: Item, summary: Summary) -> list[str]:
     missing = summary.not_received_count
     parts += [f"{missing} files that were announced never came."] if missing else []
     return [*parts, *([f"Results: {link}"] if link else [])]
+
+
+def _replaces(summary: Summary) -> str:
+    changes = summary.changes
+    how = f": {changes.added} images added, {changes.changed} changed, {changes.removed} removed" if changes else ""
+    return f" These results (revision {summary.revision}) replace earlier ones{how}."
 
 
 def _of_open_job(item: Item) -> list[str]:

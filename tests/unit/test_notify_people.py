@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from functions.notify import words
-from tests.unit.test_notify import SUMMARY, Client, Item, client, told  # noqa: F401 - the fixture is used by name
+from tests.unit.test_notify import SUMMARY, Client, Item, callback, client, told  # noqa: F401 - the fixture is used by name
 from trapline.errors import Failure, Permanent, Temporary
+from trapline.records import Changes
 
 SECRET = "hunter2-of-the-mail"
 
@@ -73,6 +74,17 @@ def test_a_paragraph_says_how_many_what_failed_in_words_and_where() -> None:
         "1 × The image ends before it should. 2 files that were announced never came. "
         "Results: https://x/report.html"
     )
+
+
+def test_an_update_says_what_changed(client: Client) -> None:  # noqa: F811
+    changes = Changes(against="r2-00c0ffee", added=3, changed=1, names={"added": ("a.jpg",)})
+    summary = SUMMARY.model_copy(update={"changes": changes})
+    assert "replace earlier ones: 3 images added, 1 changed, 0 removed." in words.text(
+        people(summary=summary, event="updated")
+    )
+    told(Item(callback(client), summary=summary, event="updated"))
+    said = json.loads(client.got[0][1])["data"]["changes"]
+    assert said == {"against": "r2-00c0ffee", "added": 3, "changed": 1, "removed": 0}
 
 
 @pytest.mark.parametrize(
