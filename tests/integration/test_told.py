@@ -167,10 +167,8 @@ def test_a_client_of_the_controllers_form_is_sent_its_token_raw_and_the_file_its
             assert (told["jobId"], told["pipelineRequestId"]) == ("j1", "ecos/j1")
             summary = served.closed("ecos/j1")
             files = {file["name"]: file["key"] for file in summary["files"]}
-            if "antenna.json" in files:
-                assert body == served.get(files["antenna.json"])
-            else:
-                assert told["message"] and "data" not in told and told["links"]
+            assert body == served.get(files["antenna.json"])
+            assert [image["sourceImageId"] for image in told["data"]] == ["NScx"] and told["data"][0]["detections"]
 
 
 def test_a_test_message_says_what_was_sent_and_answered_and_changes_nothing(tmp_path: Path) -> None:
