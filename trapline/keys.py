@@ -158,7 +158,7 @@ class Layout:
         return self.result(job, "summary.json")
 
     def receipt(self, job: str, revision: str) -> str:
-        """`revision` is `<N>-<hash8>`."""
+        """`revision` is `<N>-<hash8>`, for people `<N>-<hash8>.people`."""
         return f"{self.root}{self.receipts}{job}/{revision}{_RECORD}"
 
     def status_of(self, job: str, suffix: str) -> str:
@@ -297,10 +297,10 @@ class Layout:
             self.seen(job),
             self.status_of(job, _RECEIVED),
             self.result(job, f"r{revision}/{'f' * 48}"),
-            self.receipt(job, revision),
+            self.receipt(job, f"{revision}.people"),
             self.roll(job, "t" * 16),
             self.log(job, "l" * 48),
-            self.dead_letter(self.notify, f"{job}/{revision}"),
+            self.dead_letter(self.notify, f"{job}/{revision}.people"),
         ]
         return max(len(key.encode()) for key in own) - len(job)
 

@@ -336,6 +336,8 @@ async def _receipts(world: World, job: Job) -> None:
         keys += [e.key async for page in world.store.pages(dead) for e in page]
     told = {key.rpartition("/")[2].removesuffix(".json") for key in keys}
     job.untold = [f for f in job.finals if f.revision.removeprefix("r") not in told] if notify else []
+    owed = [f for f in job.finals if f.people] if notify else []
+    job.untold_people = [f for f in owed if f"{f.revision.removeprefix('r')}.people" not in told]
     if notify and not job.told and not job.untold:
         await _newest_receipt(world, job)
 

@@ -9,9 +9,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from trapline.dispatcher import charting, effects, gathering, intake, notifying, opening, reading, requests, telling
+from trapline.dispatcher import (
+    charting,
+    effects,
+    gathering,
+    intake,
+    news,
+    notifying,
+    opening,
+    reading,
+    requests,
+    telling,
+)
 from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.epoch import Epoch
 from trapline.dispatcher.inflight import InflightBook
@@ -221,7 +233,8 @@ class Dispatcher:
         return [*wake, *([due] if due is not None else []), *desk.again.values()]
 
     def _look(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
-        every = self.world.open_every
+        # A job that is closed is only here until its client was told, which may take a day.
+        every = self.world.names_every if job.closed and not job.busy else self.world.open_every
         overdue = job.charted_at is not None and now - job.charted_at >= every
         overflown = job.overflow and not job.busy and job.charted_at is not None and now - job.charted_at >= 5.0
         if desk.chart_wanted or overdue or overflown:
@@ -280,13 +293,23 @@ class Dispatcher:
         wake.append(max(due, now + 0.5))
 
     def _tell(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
-        for final in job.untold:
-            key = f"{final.n}"
-            due = desk.notify_at.get(key, 0.0)
+        for message in notifying.owed(job):
+            due = desk.notify_at.get(message.key, 0.0)
             if due <= now:
-                self._start(name, f"notify {key}", lambda final=final: notifying.notify(self.world, name, final))  # type: ignore[misc]
+                self._start(name, f"notify {message.key}", partial(notifying.notify, self.world, message))
             else:
                 wake.append(due)
+        self._news(name, job, now, wake)
+
+    def _news(self, name: str, job: Job, now: float, wake: list[float]) -> None:
+        """What is told of an open job. Where others are being told it waits: the next turn looks again."""
+        told = news.due(self.world, job, now)
+        if told is None or (name, "news") in self._running:
+            return
+        event, due = told
+        if due <= now and not news.busy(self.world):
+            self._start(name, "news", partial(news.tell, self.world, name, event))
+        wake.append(max(due, now + 1.0))
 
     def _status(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
         due = telling.due(self.world, name, now)
