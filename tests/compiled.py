@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any, BinaryIO
 
 from functions.compile.handler import Compile
 from trapline.errors import Permanent
 from trapline.records import DeadLetter, ImageRecord, ModelRef, ProducedBy, RollEntry, Source, StageNote
 
+_FOLDER = TemporaryDirectory(prefix="trapline-test-")  # of every item's scratch; gone when the tests end
 SHA = "ab" * 32
 FORMULAS = [f"{lead}{sign}cmd|x!A1" for lead in ("", " ", "\n", "\u00a0") for sign in "=+-@"] + ["\tx", "\rx", "＝1+1"]
 
@@ -40,7 +41,7 @@ class Item:
     station: dict[str, Any] = field(default_factory=dict)
     not_received: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
-    scratch: Path = field(default_factory=lambda: Path(mkdtemp(prefix="trapline-test-")))
+    scratch: Path = field(default_factory=lambda: Path(mkdtemp(dir=_FOLDER.name)))
     review: bytes | None = None
     review_problem: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -235,6 +236,23 @@ JOBS: dict[str, dict[str, Any]] = {  # a name → what `Item` is made with; host
                 },
             ),
         ]
+    },
+    "calendar": {
+        "members": [
+            with_detections(moth(), rel=f"{n}.jpg", captured_at=at)
+            for n, at in enumerate(
+                ["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999-00:00"]
+            )
+        ],
+        "manifest": {"deployment": {"deploymentStart": "1850-06-01T00:00:00", "cameraHeight": "high", "habitat": "NA"}},
+    },
+    "odd deployment": {
+        "members": [with_detections(moth(), id="1", captured_at="2026-10-25T02:30:00")],
+        "manifest": {
+            "deployment": {"timezone": ["x"], "latitude": "north", "cameraTilt": 1e300, "deploymentEnd": {}},
+            "deployments": {"a": 1},
+            "sourceImages": [{"id": "1", "url": "https://me:pw@h.example.org/a%20b.jpg?X-Amz-Signature=abc&x=1"}],
+        },
     },
     "two deployments": {
         "members": [

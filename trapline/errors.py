@@ -200,6 +200,11 @@ CODES: dict[str, Code] = {
     "callback_failed": Code(
         "The client's callback did not answer with success.", True, f"Check the client's server. {_RETRY}"
     ),
+    "notice_failed": Code(
+        "Somebody whom `notify: {to: …}` in pipeline.yaml names could not be told.",
+        True,
+        f"Try the address with `trapline notify --test JOB`. {_RETRY}",
+    ),
     "compile_failed": Code("The results could not be compiled.", True, f"Read the message and `logs/`. {_RETRY}"),
     "not_received": Code("`_DONE` names the file, but it never came.", False, "Upload it; the job reopens by itself."),
     "listed_twice": Code("The manifest lists the same image twice.", False, "List each image once."),

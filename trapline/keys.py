@@ -22,6 +22,7 @@ CANARY = "_CANARY/"  # under `incoming/`: what `trapline doctor` puts there to s
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".mpo", ".image")
 )
+_UNSAYABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # in no store: control characters, and what is not UTF-8
 _JUNK_NAMES = frozenset(("thumbs.db", "desktop.ini"))
 _RECORD = ".json"
 _RECEIVED = ".received.csv"
@@ -157,7 +158,7 @@ class Layout:
         return self.result(job, "summary.json")
 
     def receipt(self, job: str, revision: str) -> str:
-        """`revision` is `<N>-<hash8>`."""
+        """`revision` is `<N>-<hash8>`, for people `<N>-<hash8>.people`."""
         return f"{self.root}{self.receipts}{job}/{revision}{_RECORD}"
 
     def status_of(self, job: str, suffix: str) -> str:
@@ -296,16 +297,20 @@ class Layout:
             self.seen(job),
             self.status_of(job, _RECEIVED),
             self.result(job, f"r{revision}/{'f' * 48}"),
-            self.receipt(job, revision),
+            self.receipt(job, f"{revision}.people"),
             self.roll(job, "t" * 16),
             self.log(job, "l" * 48),
-            self.dead_letter(self.notify, f"{job}/{revision}"),
+            self.dead_letter(self.notify, f"{job}/{revision}.people"),
         ]
         return max(len(key.encode()) for key in own) - len(job)
 
     def why_job_unfit(self, job: str, limit: int, segment: int | None) -> str:
         """Why what the engine writes about a job cannot be stored; empty when it can. Limits as in `check`."""
-        name = job.encode("utf-8", "surrogatepass")
+        if any(part in ("", ".", "..") for part in job.split("/")):
+            return f"The job {job[:60]!r} has an empty, `.` or `..` folder name."
+        if _UNSAYABLE.search(job):
+            return f"The job {job[:60]!r} has a control character in its name, or bytes that are not UTF-8."
+        name = job.encode()
         if len(name) + self._added > limit:
             return f"The job {job[:60]!r}… makes keys of {len(name) + self._added} bytes; this store takes {limit}."
         *parts, last = name.split(b"/")
@@ -322,8 +327,8 @@ class Layout:
         parts = rel.split("/")
         if any(part in ("", ".", "..") for part in parts):
             raise KeyUnusable(f"{rel!r} has an empty, `.` or `..` folder name.")
-        if "\x00" in rel:
-            raise KeyUnusable(f"{rel!r} holds a zero byte.")
+        if _UNSAYABLE.search(rel):
+            raise KeyUnusable(f"{rel!r} holds a control character, or bytes that are not UTF-8.")
         unfit = self.why_job_unfit(self.job_of(rel), limit, segment)
         if unfit:
             raise KeyUnusable(unfit, remedy="Give the folders shorter names.")

@@ -26,6 +26,8 @@ from trapline.errors import ConfigError, Failure, Permanent, Temporary
 
 Resolver = Callable[[str, int], list[str]]  # (host, port) → addresses; raises OSError
 
+Body = bytes | Iterator[bytes]
+
 LONGEST_WAIT = 3600.0  # seconds: what a server may ask for with Retry-After
 _ADDRESSES_TRIED = 4
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -108,8 +110,11 @@ class Outbound:
             target = self._parse(answer, base=target)
         raise self._permanent(self._codes.failed, target, f"is where more than {self._redirects} redirects lead")
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send `body`; any 2xx is success, and a redirect is not followed. Raises as `get` does."""
+    def post(self, url: str, body: Body, headers: Mapping[str, str]) -> Answer:
+        """Send `body`; any 2xx is success, and a redirect is not followed. Raises as `get` does.
+
+        A body that comes in pieces needs its `Content-Length` among the headers.
+        """
         self._clock.start(self._timeout)
         target = self._parse(url)
         answer = self._call("POST", target, headers, body)
@@ -142,7 +147,7 @@ class Outbound:
             return ""
         return "is not an https:// address"
 
-    def _call(self, method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | None) -> Answer | str:
+    def _call(self, method: str, url: httpx.URL, headers: Mapping[str, str], body: Body | None) -> Answer | str:
         """One request: the answer, or where a redirect leads."""
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         try:
@@ -208,6 +213,15 @@ class Outbound:
         """An address as messages show it: no user, password, query or fragment."""
         path = url.raw_path.partition(b"?")[0].decode("ascii") if self._codes.path_shown else "/…"
         return f"{url.scheme}://{url.netloc.decode('ascii')}{path}"[:300]
+
+
+def shown(url: str) -> str:
+    """An address as a person may see it: scheme, host and port alone."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return "…"
+    return f"{parsed.scheme}://{parsed.netloc.decode('ascii')}/…"[:300]
 
 
 # -- which addresses may be called

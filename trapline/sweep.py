@@ -39,6 +39,7 @@ class Overview:
     """What one pass over the whole bucket says of each job: two digests, no lists."""
 
     arrived: dict[str, Digest] = field(default_factory=dict)  # job → of what is under `incoming/`
+    addressed: set[str] = field(default_factory=set)  # jobs with a key that the store's library can address
     dead: dict[str, Digest] = field(default_factory=dict)  # job → of its dead letters
     manifests: dict[str, str] = field(default_factory=dict)  # job → its manifest's etag
     reviews: dict[str, str] = field(default_factory=dict)  # job → its review's etag
@@ -48,7 +49,10 @@ class Overview:
         for entry in entries:
             rel = layout.rel_of_image(entry.key)
             if layout.in_job(rel):
-                note_incoming(self.arrived.setdefault(layout.job_of(rel), Digest()), entry, layout)
+                job = layout.job_of(rel)
+                note_incoming(self.arrived.setdefault(job, Digest()), entry, layout)
+                if entry.usable:
+                    self.addressed.add(job)
 
     def failed(self, entries: Iterable[Entry], layout: Layout) -> None:
         """Take in a page of the listing of `failed/`."""

@@ -42,6 +42,8 @@ EVENTS = (
 )
 CONNECT = 3  # seconds to connect
 PAUSES = (0.5, 60.0)  # seconds before another connection: the first pause, the longest
+REFUSALS = 3  # answers in a row, as of a store without the API, after which it is taken for one; a proxy may be down
+ABSENT = 600.0  # seconds until such a store is asked again
 LASTING = 10.0  # seconds after which a connection was a good one: the next pause is the first again
 JOIN = 1.0  # seconds that `stop` waits for its threads
 
@@ -59,7 +61,8 @@ _DENIALS = {
 }
 
 _NO_API = (
-    "event=listen.no_api store=%s why=%s: it does not tell of objects this way, only the sweep finds them. "
+    "event=listen.no_api store=%s why=%s: it does not tell of objects this way, only the sweep finds them; "
+    "it is asked again every %d minutes. "
     "Set `sweeps: {open: PT10S, names: PT10S}` and leave `listen` out of `triggers:`."
 )
 
@@ -91,7 +94,10 @@ def open_trigger(context: TriggerContext, silence: object = 30) -> ListenTrigger
 
 
 class ListenTrigger:
-    """One connection for each prefix, made again with growing pauses. That a store has no such API is said once."""
+    """One connection for each prefix, made again with growing pauses, whatever ends it.
+
+    That a store has no such API is said once; it is asked again now and then.
+    """
 
     def __init__(self, context: TriggerContext, settings: S3Settings, silence: float) -> None:
         self._context = context
@@ -102,6 +108,8 @@ class ListenTrigger:
         self._gaps = Gaps(context.prefixes)
         self._try_now = {prefix: threading.Event() for prefix in context.prefixes}
         self._lock = threading.Lock()
+        self._said_absent = False
+        self._absent: set[str] = set()  # prefixes of which the store does not tell
         self._streams: dict[str, _Stream] = {}
         self._threads = [
             threading.Thread(target=self._listen, args=(prefix,), name=f"listen-{prefix}", daemon=True)
@@ -123,20 +131,32 @@ class ListenTrigger:
 
     def _listen(self, prefix: str) -> None:
         client = _client(self._settings, _Pool(self._settings, self._silence, lambda s: self._opened(prefix, s)))
-        tries = 0
+        tries = refusals = 0
         while not self._stopping.is_set():
             begun = time.monotonic()
-            try:
-                self._hear(client, prefix)
-            except NoSuchApi as error:
-                self._give_up(error)
-            except (HTTPError, MinioException, TraplineError, ConnectionEnded) as error:
-                if not self._stopping.is_set():
-                    self._outage.failed(prefix, _why(error))
-                    self._look_over(due=self._gaps.failed(prefix))
+            absent = self._hear_or_say(client, prefix)
+            refusals = refusals + 1 if absent is not None else 0
+            if absent is not None and refusals >= REFUSALS:
+                self._lacking(prefix, absent)
             tries = 0 if time.monotonic() - begun > LASTING else tries + 1
-            self._try_now[prefix].wait(pause(tries, *PAUSES))
+            self._try_now[prefix].wait(ABSENT if refusals >= REFUSALS else pause(tries, *PAUSES))
             self._try_now[prefix].clear()
+
+    def _hear_or_say(self, client: Minio, prefix: str) -> NoSuchApi | None:
+        """One connection, and what ended it said. Returns the error where the store seems to have no such API."""
+        absent = None
+        try:
+            self._hear(client, prefix)
+        except NoSuchApi as error:
+            absent = error
+        except Exception as error:  # whatever it was, the next connection may be a good one
+            if self._stopping.is_set():
+                return None
+            if not isinstance(error, HTTPError | MinioException | TraplineError | ConnectionEnded):
+                log.exception("event=listen.error prefix=%s", prefix)
+            self._outage.failed(prefix, _why(error))
+        self._look_over(due=self._gaps.failed(prefix))
+        return absent
 
     def _hear(self, client: Minio, prefix: str) -> None:
         """Tells of what one connection brings, until it ends."""
@@ -157,9 +177,12 @@ class ListenTrigger:
         if self._stopping.is_set():
             stream.shut()
             return
+        if prefix in self._absent:
+            self._absent.discard(prefix)
+            log.info("event=listen.working source=%s prefix=%s", self._settings.place, prefix)
         self._outage.answered(prefix)
         self._look_over(due=self._gaps.opened(prefix))
-        self._wake(self._gaps.deaf())  # the store is back: the bucket is looked over when all have tried
+        self._wake(self._gaps.deaf() - self._absent)  # the store is back: the bucket is looked over when all have tried
 
     def _look_over(self, *, due: bool) -> None:
         if due:
@@ -182,12 +205,12 @@ class ListenTrigger:
                 if hint.key.startswith(self._context.prefixes):
                     self._context.notice(hint)
 
-    def _give_up(self, error: NoSuchApi) -> None:
+    def _lacking(self, prefix: str, error: NoSuchApi) -> None:
+        self._absent.add(prefix)
         with self._lock:
-            if not self._stopping.is_set():
-                log.warning(_NO_API, self._settings.endpoint, error)
-            self._stopping.set()
-        self._wake(self._try_now)
+            if not self._said_absent and not self._stopping.is_set():
+                log.warning(_NO_API, self._settings.endpoint, error, ABSENT // 60)
+                self._said_absent = True
 
 
 class _Stream:

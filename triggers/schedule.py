@@ -25,6 +25,7 @@ from trapline.wellformed import first_problem
 
 _LOOK = timedelta(seconds=20)  # the clock may be set, and the machine may sleep: no wait is longer
 _MISSED = timedelta(days=1)  # what should have run longer ago is left out
+_SECOND = timedelta(seconds=1)  # no two runs are nearer to each other
 _COMPARED = 200, timedelta(days=3660)  # runs, and years, in which no two jobs may have one name
 _FIELDS = ("date", "time", "yesterday")
 
@@ -80,11 +81,22 @@ class Entry(BaseModel):
         # In an hour that is there twice it counts on from the first.
         return next((run for run in runs if run.astimezone(UTC) > moment), None)
 
-    def last(self, now: datetime) -> datetime | None:
-        """The last run that should have been by now; None where it is longer ago than a day."""
-        last, run = None, self.after(now - _MISSED)
-        while run is not None and run <= now:
-            last, run = run, self.after(run.astimezone(UTC))
+    def last(self, now: datetime, known: datetime | None = None) -> datetime | None:
+        """The last run that should have been by now. `known`: a run that was due; without it, of one day alone.
+
+        Found by halving the time, for a line may have a run a second.
+        """
+        last = self.after((known or now - _MISSED).astimezone(UTC))
+        if last is None or last > now:
+            return known
+        late = now  # no run is after this
+        while late - last.astimezone(UTC) >= _SECOND:
+            middle = late - (late - last.astimezone(UTC)) / 2
+            run = self.after(middle)
+            if run is not None and run <= now:
+                last = run
+            else:
+                late = middle
         return last
 
 
@@ -104,7 +116,7 @@ class Plan:
         found = []
         for number, (entry, at) in enumerate(zip(self._entries, self._next, strict=True)):
             if at is not None and at <= now:
-                found.append((number, entry.last(now) or at))
+                found.append((number, entry.last(now, at) or at))
                 self._next[number] = entry.after(now)
         return found
 

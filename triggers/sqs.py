@@ -102,7 +102,7 @@ def _check(name: str, value: object, least: int, most: int) -> None:
 
 
 class SqsTrigger:
-    """Receives from a queue in some threads. An outage costs time, and a sweep afterwards."""
+    """Receives from a queue in some threads. An outage, or any error, costs time, and a sweep afterwards."""
 
     def __init__(self, context: TriggerContext, queue: Queue, wait: int = LONGEST_WAIT, receivers: int = 2) -> None:
         self._context = context
@@ -140,7 +140,9 @@ class SqsTrigger:
             begun = time.monotonic()
             try:
                 some = self._round(0 if tries else self._wait)
-            except _FAILURES as error:
+            except Exception as error:  # whatever it was, the next request may be answered
+                if not isinstance(error, _FAILURES):
+                    log.exception("event=sqs.error queue=%s", self._queue.name)
                 self._failed(me, error)
                 self._stopping.wait(pause(tries, *PAUSES))
                 tries += 1
@@ -174,6 +176,10 @@ class SqsTrigger:
             told = read(body)
         except (EventUnknown, EventUnreadable) as error:
             self._put_aside(body, str(error))
+            return
+        except Exception as error:  # unforeseen: without this the message would come again, for ever
+            log.exception("event=sqs.unreadable queue=%s", self._queue.name)
+            self._put_aside(body, f"It could not be read: {type(error).__name__}.")
             return
         if told.unread:
             self._put_aside(body, told.unread[0])

@@ -66,12 +66,19 @@ class Compile:
 
 
 def _compiled(item: Item) -> dict[str, Any]:
-    wanted = [name for name in item.parameters["outputs"] if item.final or name in outputs.PROVISIONAL]
+    wanted = [name for name in _chosen(item) if item.final or name in outputs.PROVISIONAL]
     modules = {name: outputs.output(name) for name in wanted}  # what is not installed is told before anything is read
     with closing(_results(item, _lines(item))) as results:
         missing = {name: module.write(results, item.open) for name, module in modules.items()}
     left_out = {name: needs for name, needs in missing.items() if needs}
     return {**results.summary, **({"left_out": left_out} if left_out else {})}
+
+
+def _chosen(item: Item) -> list[str]:
+    """The formats that are asked for, and the one in which the client is told, where there is one of that name."""
+    told_as = ((item.manifest or {}).get("callback") or {}).get("format", "")
+    names = [*item.parameters["outputs"], *([told_as] if told_as in outputs.MODULES else [])]
+    return list(dict.fromkeys(names))
 
 
 def _lines(item: Item) -> dict[str, Any]:

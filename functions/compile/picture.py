@@ -216,11 +216,15 @@ def moment(text: Any) -> datetime | None:
         return None
 
 
-@lru_cache
 def zone(name: Any) -> ZoneInfo | None:
     """The time zone of an IANA name; None where there is none of that name."""
+    return _zone(name) if isinstance(name, str) else None
+
+
+@lru_cache
+def _zone(name: str) -> ZoneInfo | None:
     try:
-        return ZoneInfo(name) if isinstance(name, str) and name else None
+        return ZoneInfo(name) if name else None
     except (KeyError, ValueError, OSError):
         return None
 

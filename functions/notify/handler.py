@@ -1,49 +1,35 @@
-"""`notify`: tells a job's client, by one signed POST, that a revision of its results is there."""
+"""`notify`: tells a job's client by one signed POST, or the people whom pipeline.yaml names by Apprise."""
 
 from __future__ import annotations
 
 import binascii
 import json
 import re
+from base64 import b64decode
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
-
+from functions.notify import antenna, people
+from functions.notify.antenna import Body
+from functions.notify.item import Context, Item
+from functions.notify.message import message
 from trapline import outbound
 from trapline.errors import Failure, Permanent
-from trapline.records import Callback, Summary
+from trapline.records import SECRET_PREFIX, Callback
 
 Result = dict[str, Any]
 
-_SECRET_PREFIX = "whsec_"
 _HEADER_SAFE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-
-
-class Context(Protocol):
-    """What the runtime hands to `setup`."""
-
-    parameters: dict[str, Any]
-
-
-class Item(Protocol):
-    """What the runtime hands over for one revision."""
-
-    job: str
-    summary: Summary  # of that revision
-    callback: Callback | None  # whom to tell
-    webhook_id: str  # the same at every attempt, so that the client can drop repeats
-    overtaken: bool  # a newer revision is there: its own message will do
-    links: dict[str, str]  # file name → s3:// URI
-    secret: str  # the pipeline's own `whsec_…`, or empty
+_SHOWN = 4_000  # bytes of a body that a test shows
 
 
 class Notify:
-    """POSTs a Standard Webhooks message; any 2xx is success."""
+    """POSTs a Standard Webhooks message, or the pipeline-controller's body; any 2xx is success."""
 
     def setup(self, context: Context) -> None:
         chosen = context.parameters
         self._web = outbound.Outbound(outbound.CALLBACK, allow=chosen["allow"], timeout=chosen["timeout"], redirects=0)
+        self._most: int = chosen["max_bytes"]
 
     def handle(self, items: list[Item]) -> list[Result | Failure]:
         return [self._outcome(item) for item in items]
@@ -51,65 +37,59 @@ class Notify:
     def _outcome(self, item: Item) -> Result | Failure:
         if item.overtaken:
             return {"outcome": "overtaken", "detail": {}}
-        if item.callback is None:
-            return {"outcome": "nobody", "detail": {}}
         try:
+            if item.to == "people":
+                return people.tell(item)
+            if item.callback is None:
+                return {"outcome": "nobody", "detail": {}}
             return self._tell(item, item.callback)
         except Failure as failure:
             return failure
 
     def _tell(self, item: Item, callback: Callback) -> Result:
         now = datetime.now(UTC)
-        body = json.dumps(message(item, now), ensure_ascii=False, separators=(",", ":"))
-        answer = self._web.post(callback.callbackUrl, body.encode(), _headers(item, callback.callbackToken, body, now))
+        revision = item.summary is not None
+        body = antenna.body(item, self._most) if revision and item.form == "antenna" else _standard(item, now)
+        headers = _headers(item, callback, body, now)
+        item.sent.append({"to": outbound.shown(callback.callbackUrl), "headers": _masked(headers), **_start(body)})
+        answer = self._web.post(callback.callbackUrl, body.chunks(), headers)
         return {"outcome": "told", "detail": {"status": answer.status}}
 
 
-def message(item: Item, now: datetime) -> dict[str, Any]:
-    """What the client is sent. The same at every attempt, once the summary says when it was made."""
-    summary = item.summary
-    return {
-        "type": "trapline.job.failed" if summary.state == "FAILED" else "trapline.job.completed",
-        "timestamp": (summary.at or now).isoformat(),
-        "data": {
-            "job": item.job,
-            "state": summary.state,
-            "revision": summary.revision,
-            "images": summary.images,
-            "failures_by_code": summary.failures_by_code,
-            "results": summary.results,
-            "client": summary.client,
-            "links": item.links,
-        },
-    }
+def _standard(item: Item, now: datetime) -> Body:
+    text = json.dumps(message(item, now), ensure_ascii=False, separators=(",", ":")).encode()
+    return Body(len(text), lambda: iter((text,)))
 
 
-def _headers(item: Item, token: str, body: str, now: datetime) -> dict[str, str]:
+def _headers(item: Item, callback: Callback, body: Body, now: datetime) -> dict[str, str]:
+    stamp = str(int(now.timestamp()))
     headers = {
         "Content-Type": "application/json",
+        "Content-Length": str(body.size),
         "webhook-id": item.webhook_id,
-        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-timestamp": stamp,
     }
-    signs = token.startswith(_SECRET_PREFIX)
-    secret = token if signs else item.secret
+    secret, name = (callback.callbackToken, "callbackToken") if callback.signs else (item.secret, "webhook secret")
     if secret:
-        headers["webhook-signature"] = _signature(
-            secret, "callbackToken" if signs else "webhook secret", item, body, now
-        )
-    if token and not signs:
-        headers["Authorization"] = _authorization(token)
+        headers["webhook-signature"] = body.signature(_key(secret, name), f"{item.webhook_id}.{stamp}.")
+    if callback.callbackToken and not callback.signs:
+        headers["Authorization"] = _authorization(callback.callbackToken)
     return headers
 
 
-def _signature(secret: str, name: str, item: Item, body: str, now: datetime) -> str:
+def _key(secret: str, name: str) -> bytes:
+    """The bytes of a `whsec_…` secret."""
     try:
-        return Webhook(secret).sign(item.webhook_id, now, body)
-    except (binascii.Error, ValueError, EmptyWebhookSecretError):
+        key = b64decode(secret.removeprefix(SECRET_PREFIX))
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
         raise Permanent(
-            f"The {name} cannot sign: after {_SECRET_PREFIX!r} it is not base64.",
+            f"The {name} cannot sign: after {SECRET_PREFIX!r} it is not base64.",
             code="callback_failed",
-            remedy=f"Give {_SECRET_PREFIX!r} and 24 to 64 bytes in base64.",
-        ) from None
+            remedy=f"Give {SECRET_PREFIX!r} and 24 to 64 bytes in base64.",
+        )
+    return key
 
 
 def _authorization(token: str) -> str:
@@ -121,3 +101,15 @@ def _authorization(token: str) -> str:
             remedy="Use printable ASCII characters, without spaces around them.",
         )
     return token
+
+
+def _masked(headers: dict[str, str]) -> dict[str, str]:
+    """Headers as a person may see them."""
+    secret = ("Authorization", "webhook-signature")
+    return {name: "…" if name in secret else value for name, value in headers.items()}
+
+
+def _start(body: Body) -> dict[str, Any]:
+    """A body as a test shows it; a large one is not read for that."""
+    text = b"".join(body.chunks()).decode() if body.size <= _SHOWN else f"… {body.size} bytes"
+    return {"body": text}

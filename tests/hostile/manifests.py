@@ -106,6 +106,9 @@ REFUSED: dict[str, dict[str, tuple[bytes, str]]] = {
         "callback-long": (_callback(callbackUrl="https://example.org/" + "x" * 5000), "callback.callbackUrl"),
         "token-long": (_callback(callbackToken="x" * MIB), "callback.callbackToken"),
         "token-number": (_callback(callbackToken=7), "callback.callbackToken"),
+        "event": (_callback(on=["everything"]), "callback.on"),
+        "form": (_callback(format="xml"), "callback.format"),
+        "links-for-ever": (_callback(links="P8D"), "callback.links"),
     },
 }
 
@@ -215,6 +218,9 @@ CALLBACKS: dict[str, tuple[str, dict[str, dict[str, str]]]] = {
             "mapped": {"callbackUrl": "https://[::ffff:127.0.0.1]:{port}/"},
             "plain": {"callbackUrl": "http://example.org/"},
             "file": {"callbackUrl": "file:///etc/passwd"},
+            "mail": {"callbackUrl": "mailto://127.0.0.1:{port}/?to=all@example.org"},
+            "json": {"callbackUrl": "json://127.0.0.1:{port}/"},
+            "variable": {"callbackUrl": "${AWS_SECRET_ACCESS_KEY}"},
             "user": {"callbackUrl": "https://user:secret@127.0.0.1:{port}/"},
             "lines": {"callbackUrl": "https://127.0.0.1:{port}/\r\nX-Evil: 1"},
         },

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -12,50 +10,12 @@ from typing import Any
 import pytest
 
 from tests.integration.engine import Engine, engine, night, project, until
-from tests.integration.loopback import Handler, Server
+from tests.integration.receiver import HANG, Client
 
 TOKEN = "token-of-the-client"
-HANG = 8.0  # seconds in which a client that hangs says nothing
+WAYS = ("500", "hang", "reset", "302", "307", "503", "drip", "garbage", "short", "busy", "404")
 
 pytestmark = pytest.mark.slow
-
-
-class Client(Server):
-    """Answers each call in the next way, and 200 when there are no more ways."""
-
-    def __init__(self, *ways: str) -> None:
-        self.ways = list(ways)
-        self.moved_to = ""  # where a redirect leads
-        self.calls: list[tuple[str, dict[str, str], bytes]] = []  # (way, headers, body)
-        client = self
-
-        class Receiver(Handler):
-            def do_POST(self) -> None:
-                way = client.ways.pop(0) if client.ways else "200"
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                client.calls.append((way, headers, self.rfile.read(int(self.headers["Content-Length"]))))
-                client.answer(self, way)
-
-            do_GET = do_POST
-
-        super().__init__(Receiver)
-
-    def answer(self, handler: Handler, way: str) -> None:
-        if way == "hang":
-            time.sleep(HANG)
-            return
-        if way == "reset":
-            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            handler.connection.close()
-            return
-        handler.send_response(int(way))
-        if way.startswith("3"):
-            handler.send_header("Location", self.moved_to)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    def ids(self) -> list[str]:
-        return [headers["webhook-id"] for _, headers, _ in self.calls]
 
 
 def told_by(folder: Path, *hosts: str, timeout: float = 1, retry: int = 12) -> Path:
@@ -64,11 +24,11 @@ def told_by(folder: Path, *hosts: str, timeout: float = 1, retry: int = 12) -> P
     return project(folder, notify={"parameters": {"allow": list(hosts), "timeout": timeout}, "delivery": delivery})
 
 
-def submit(served: Engine, job: str, host: str, *images: int) -> None:
+def submit(served: Engine, job: str, host: str, *images: int, scheme: str = "http") -> None:
     for number in images:
         served.put(f"incoming/{job}/{number}.jpg", night(number))
     listed = [{"id": f"{number}", "url": f"incoming/{job}/{number}.jpg"} for number in images]
-    callback = {"callbackUrl": f"http://{host}/told?secret=of-the-query", "callbackToken": TOKEN}
+    callback = {"callbackUrl": f"{scheme}://{host}/told?secret=of-the-query", "callbackToken": TOKEN}
     served.put(f"jobs/{job}.json", json.dumps({"sourceImages": listed, "callback": callback}).encode())
 
 
@@ -86,7 +46,7 @@ def leaks(served: Engine) -> list[str]:
 
 
 def test_a_client_that_fails_in_every_way_is_told_in_the_end_and_the_job_is_none_the_worse(tmp_path: Path) -> None:
-    with Client() as inside, Client("500", "hang", "reset", "302", "307", "503") as client:
+    with Client() as inside, Client(*WAYS) as client:
         client.moved_to = f"http://127.0.0.1:{inside.port}/secrets"
         ways = list(client.ways)
         with engine(told_by(tmp_path / "traps", client.host), tmp_path / "data") as served:
@@ -95,8 +55,9 @@ def test_a_client_that_fails_in_every_way_is_told_in_the_end_and_the_job_is_none
             status = served.status("ecos/j1")
             assert (status["state"], status["closed"], status["told"]) == ("SUCCEEDED", True, "")
             assert served.receipts("ecos/j1") == []  # nobody has been told yet
+            until(lambda: len(client.calls) > len(ways), 60, lambda: (client.told(), served.said()))
             summary = served.closed("ecos/j1")
-            assert [way for way, _, _ in client.calls] == [*ways, "200"]
+            assert client.told() == [*ways, "200"]
             assert len(set(client.ids())) == 1
             assert {json.loads(body)["data"]["revision"] for _, _, body in client.calls} == {summary["revision"]}
             told = receipt(served, "ecos/j1")
@@ -117,7 +78,7 @@ def test_an_engine_killed_while_it_tells_tells_again_with_the_same_id(tmp_path: 
             served.kill()
             served.start()
             served.closed("ecos/j1")
-            assert [way for way, _, _ in client.calls] == ["hang", "200"] and len(set(client.ids())) == 1
+            assert client.told() == ["hang", "200"] and len(set(client.ids())) == 1
             submit(served, "ecos/j1", client.host, 2, 4)
             served.closed("ecos/j1", 2)
             assert len(client.calls) == 3 and len(set(client.ids())) == 2  # another revision is another message
@@ -151,3 +112,23 @@ def test_a_client_that_hangs_does_not_hold_up_another_jobs_client(tmp_path: Path
             submit(served, "quick/j1", quick.host, 2)
             until(lambda: quick.calls, 6, lambda: (slow.calls, served.said()))
             assert served.receipts("slow/j1") == []
+
+
+@pytest.mark.parametrize(("way", "calls"), [("410", 1), ("401", 1), ("400", 1)])
+def test_a_client_that_refuses_for_good_is_not_called_again(tmp_path: Path, way: str, calls: int) -> None:
+    with Client(*[way] * 9) as client, engine(told_by(tmp_path / "traps", client.host), tmp_path / "data") as served:
+        submit(served, "ecos/j1", client.host, 2)
+        (letter,) = until(lambda: served.keys("failed/notify/ecos/j1/"), 30, served.said)
+        assert served.json(letter)["code"] == "callback_failed" and f"answered {way}" in served.json(letter)["message"]
+        time.sleep(1)
+        assert len(client.calls) == calls and leaks(served) == []
+
+
+def test_a_client_whose_certificate_nobody_trusts_is_sent_nothing(tmp_path: Path) -> None:
+    with Client().secured(tmp_path) as client:
+        made = told_by(tmp_path / "traps", client.host, retry=1)
+        with engine(made, tmp_path / "data") as served:
+            submit(served, "ecos/j1", client.host, 2, scheme="https")
+            (letter,) = until(lambda: served.keys("failed/notify/ecos/j1/"), 30, served.said)
+            assert "certificate" in served.json(letter)["message"].lower()
+            assert client.calls == [] and leaks(served) == []

@@ -20,6 +20,7 @@ from tests.integration.test_outages import remote
 from trapline.cli.triggers import trigger_module
 from trapline.embedded.rclone import Rclone
 from trapline.errors import ConfigError
+from trapline.events.dialects import read
 from triggers import listen
 from triggers.listen import EVENTS, open_trigger
 
@@ -168,6 +169,53 @@ def test_a_store_without_the_api_is_said_to_be_one_once(
         assert len(store.asked) == asked
     assert caplog.text.count("event=listen.no_api") == 1
     assert "sweeps: {open: PT10S" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [(405, "text/plain", b"no"), (501, "text/html", b""), (200, "text/xml", b"<html/>")])
+def test_a_proxy_that_answers_in_the_stores_place_for_a_while_costs_that_while(
+    store: Listening, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str, bytes]
+) -> None:
+    monkeypatch.setattr(listen, "ABSENT", 0.3)
+    store.refuse = answer
+    with heard_from(store.endpoint) as heard:
+        until(lambda: "event=listen.no_api" in caplog.text)
+        asked = len(store.asked)
+        until(lambda: len(store.asked) > asked)
+        store.refuse = None
+        until(lambda: "event=listen.working" in caplog.text)
+        store.say(line("incoming/a.jpg") + b"\n")
+        until(lambda: heard.events)
+    assert len(heard.sweeps) == 1
+    assert caplog.text.count("event=listen.no_api") == 1
+
+
+def test_one_such_answer_is_none(store: Listening, caplog: pytest.LogCaptureFixture) -> None:
+    store.refuse = (501, "text/html", b"")
+    with heard_from(store.endpoint) as heard:
+        until(lambda: store.asked)
+        store.refuse = None
+        until(lambda: heard.sweeps)
+    assert "event=listen.no_api" not in caplog.text
+
+
+def test_an_error_that_nobody_foresaw_is_told_and_costs_one_connection(
+    store: Listening, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = ["once"]
+
+    def failing(line: bytes) -> Any:
+        if broken:
+            raise RuntimeError(broken.pop())
+        return read(line)
+
+    monkeypatch.setattr(listen, "read", failing)
+    store.say(line("incoming/a.jpg") + b"\n")
+    with heard_from(store.endpoint) as heard:
+        until(lambda: len(heard.sweeps) == 2)
+        store.say(line("incoming/b.jpg") + b"\n")
+        until(lambda: heard.events)
+    assert heard.keys == ["incoming/b.jpg"]
+    assert caplog.text.count("RuntimeError: once") == 1
 
 
 def test_rclone_has_no_such_api(

@@ -16,6 +16,7 @@ from tests.integration.hints import Heard, bridge_event, s3_event
 from tests.integration.loopback import Handler, Server
 from tests.integration.queues import Aws, emulated
 from trapline.errors import ConfigError
+from trapline.events.dialects import read
 from triggers import sqs
 from triggers.sqs import open_trigger
 
@@ -77,6 +78,42 @@ def test_messages_that_nobody_can_read_are_kept_aside_and_deleted(aws: Aws, url:
         until(lambda: aws.left(url) == 0)
     assert heard.keys == [KEY]
     assert sorted(message[:7] for message, _, _ in heard.aside) == [b"[[[[[[[", b"no json", b'{"some"']
+
+
+def test_a_message_over_which_the_trigger_fails_costs_itself(
+    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+
+    def failing(body: str) -> Any:
+        if body == "odd":
+            raise RuntimeError("unforeseen")
+        return read(body)
+
+    monkeypatch.setattr(sqs, "read", failing)
+    aws.send(url, ["odd", s3_event(FORM)])
+    with receiving(queue=url, wait=1) as heard:
+        until(lambda: aws.left(url) == 0 and heard.keys)
+    assert [message for message, _, _ in heard.aside] == [b"odd"]
+    assert caplog.text.count("RuntimeError: unforeseen") == 1
+
+
+def test_an_error_that_nobody_foresaw_is_told_and_the_next_request_made(
+    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqs, "PAUSES", (0.05, 0.2))
+    receive, broken = sqs.Queue.receive, ["first", "second"]
+
+    def failing(queue: sqs.Queue, wait: int) -> Any:
+        if wait and broken:
+            raise RuntimeError(broken.pop())
+        return receive(queue, wait)
+
+    monkeypatch.setattr(sqs.Queue, "receive", failing)
+    with receiving(queue=url, wait=1) as heard:
+        until(lambda: not broken)
+        aws.send(url, [s3_event(FORM)])
+        until(lambda: heard.keys and heard.sweeps)
+    assert caplog.text.count("Traceback") == 2
 
 
 def test_what_is_no_news_is_deleted_without_a_word(aws: Aws, url: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -341,13 +341,15 @@ class Checks:
             raise Broken("a status's state is true", f"{job} {images}")
 
     def _receipt(self, rest: str, receipt: dict[str, Any]) -> None:
-        job, _, revision = rest.removesuffix(".json").rpartition("/")
+        job, _, name = rest.removesuffix(".json").rpartition("/")
+        revision, people = name.removesuffix(".people"), name.endswith(".people")
         if f"r{revision}" not in self._finals[job]:
             raise Broken("a receipt is of a revision that was named", f"{job} {revision}")
-        told = [told for told in self._world.told if told[:2] == (job, f"r{revision}")]
-        if receipt["outcome"] != "overtaken" and not told:
+        everybody = self._world.told_people if people else self._world.told
+        told = [told for told in everybody if told[:2] == (job, f"r{revision}")]
+        if receipt["outcome"] not in ("overtaken", "unwanted") and not told:
             raise Broken("a receipt proves that somebody was told", f"{job} {revision}")
-        for one in self._world.told:
+        for one in everybody:
             if self._webhooks.setdefault(one[2], one[:2]) != one[:2]:
                 raise Broken("two revisions' clients can tell them apart", f"{one} {self._webhooks[one[2]]}")
         if len({webhook for *_, webhook in told}) > 1:

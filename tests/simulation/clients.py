@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 _MAY_TEAR = (
     "detections/", "classifications/", "seconds/", "joined/", "failed/", "control/jobs/", "control/seen/", "status/",
 )  # fmt: skip
+WANTED: tuple[dict[str, list[str]], ...] = (
+    {},
+    {},
+    {"on": ["opened", "progress", "completed", "updated"]},
+    {"on": ["completed"]},
+    {"on": ["updated", "progress"]},
+)
 HERE = "https://pictures.example.org/"
 
 
@@ -158,7 +165,8 @@ class Clients:
         if "deadline" in wishes:
             body["deadline"] = f"PT{wishes['deadline']}S"
         if "token" in wishes:
-            body["callback"] = {"callbackUrl": f"{HERE}done", "callbackToken": wishes["token"]}
+            wanted = WANTED[int(self._world.luck.draw("wanted", job) * len(WANTED))]
+            body["callback"] = {"callbackUrl": f"{HERE}done", "callbackToken": wishes["token"], **wanted}
         text = "{not a manifest" if wishes.get("wrong") else json.dumps(body)
         self._put(f"jobs/{job}.json", text.encode())
 

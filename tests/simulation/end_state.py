@@ -112,15 +112,17 @@ def _told(world: Simulated, job: str, summary: dict[str, Any]) -> None:
     receipts = {key.rpartition("/")[2][:-5] for key in world.bucket.keys(f"receipts/{job}/")}
     dead = {key.rpartition("/")[2][:-5] for key in world.bucket.keys(f"failed/notify/{job}/")}
     finals = {final["revision"].removeprefix("r") for final in summary["finals"]}
+    finals |= {f"{final['revision'].removeprefix('r')}.people" for final in summary["finals"] if final["people"]}
     if receipts & dead or finals - receipts - dead:
         raise Broken(
             "every final revision has one receipt",
             f"{job}: {sorted(finals)}, receipts {sorted(receipts)}, dead letters {sorted(dead)}",
         )
     newest = summary["revision"].removeprefix("r")
-    receipt = world.checks.json(f"receipts/{job}/{newest}.json")
-    if receipt is not None and receipt["outcome"] == "overtaken":
-        raise Broken("the newest revision is told itself", f"{job} {newest}")
+    for name in (newest, f"{newest}.people"):
+        receipt = world.checks.json(f"receipts/{job}/{name}.json")
+        if receipt is not None and receipt["outcome"] == "overtaken":
+            raise Broken("the newest revision is told itself", f"{job} {name}")
 
 
 def nothing_owed(world: Simulated) -> None:

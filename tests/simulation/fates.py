@@ -133,7 +133,7 @@ def ran_once(world: Simulated) -> None:
         twice = [
             asked for asked, times in world.asked.items() if times > 1 and len(world.checks.history[asked[1]]) == 1
         ]
-        told = [one for one, times in Counter(world.told).items() if times > 1]
+        told = [one for who in (world.told, world.told_people) for one, times in Counter(who).items() if times > 1]
         if told:
             raise Broken("nobody is told twice", f"{told}")
         if twice:

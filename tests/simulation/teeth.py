@@ -13,7 +13,7 @@ from tests.simulation.plan import draw
 from tests.simulation.story import Broken
 from tests.simulation.world import play
 from trapline import sweep
-from trapline.dispatcher import charting, effects, epoch, gathering, opening
+from trapline.dispatcher import charting, effects, epoch, gathering, notifying, opening
 from trapline.ledger import arrivals, closing, ledger, marks, states, tasks
 from trapline.pipeline import recipe
 from trapline.records import DeadLetter, ImageRecord, load
@@ -110,6 +110,10 @@ def _etag_in_seal(right: Any) -> Any:
         yield from ((image.etag,) for image in job.images.values())
 
     return wrong
+
+
+def _clients_alone(right: Any) -> Any:
+    return lambda job: [message for message in right(job) if message.to == "client"]
 
 
 def _dead_letters_in_seal(right: Any) -> Any:
@@ -376,6 +380,14 @@ BUGS = {
         seed=0,
         promise="a status says whether the client was told",
     ),
+    "nobody_tells_people": Bug(
+        "only clients are told",
+        notifying,
+        "owed",
+        _clients_alone,
+        seed=3,
+        promise="every final revision has one receipt",
+    ),
     "every_crash_counts": Bug(
         "a worker's death counts for each of its tasks",
         tasks,
@@ -485,7 +497,7 @@ BUGS = {
         arrivals,
         "_marks",
         _cancel_is_nothing,
-        seed=87,
+        seed=127,
         promise="a cancelled job publishes nothing",
     ),
     "pin_at_every_look": Bug(

@@ -12,6 +12,7 @@ from greenlet import getcurrent, greenlet
 from tests.simulation.bucket import Bucket, Faults, WorkerStore
 from tests.simulation.plan import Luck, Plan
 from tests.simulation.story import Story
+from trapline.executors.lane import lane_of
 from trapline.models import Model
 from trapline.pipeline.load import Pipeline
 from trapline.records import ModelRef, Outcome, Ticket
@@ -167,7 +168,7 @@ class SimulatedExecutor:
     def _lane(self, ticket: Ticket) -> str:
         """Image stages share the pool; the others have a worker each."""
         if self._pipeline.stages[ticket.stage].kind != "image":
-            return ticket.stage
+            return lane_of(ticket.stage, ticket)
         lanes = [f"w{n}" for n in range(self.workers)]
         return min(lanes, key=lambda lane: lane in self._pool and self._pool[lane].turn.locked())
 

@@ -30,11 +30,13 @@ from trapline.dispatcher.world import World
 from trapline.errors import StoreError, SurroundingsError
 from trapline.events import ObjectEvent
 from trapline.pipeline.load import Pipeline, load_pipeline
+from trapline.pipeline.spec import Notices
 from trapline.testing import EPOCH, SimulatedLoop
 
 PROJECT = Path(__file__).parent / "project"
 SHAPES = {"chain": PROJECT, "joined": PROJECT.parent / "joined"}
 SETTLE = 60.0  # seconds, as pipeline.yaml says
+PEOPLE = Notices(to=("json://people",), on=("opened", "progress", "completed", "updated"))
 PATIENCE = 3600.0  # seconds in which a calm world has to settle
 
 
@@ -53,7 +55,8 @@ def pipeline_of(plan: Plan, variant: int) -> Pipeline:
     base = pipelines(plan.shape)[variant]
     jobs = base.spec.jobs.model_copy(update={"tracked": plan.tracked})
     results = base.spec.results.model_copy(update={"keep": plan.keep})
-    spec = base.spec.model_copy(update={"jobs": jobs, "results": results})
+    notify = PEOPLE if plan.seed % 4 == 3 else base.spec.notify
+    spec = base.spec.model_copy(update={"jobs": jobs, "results": results, "notify": notify})
     return Pipeline(base.folder, spec, base.stages)
 
 
@@ -103,6 +106,8 @@ class Simulated:
         self.engines: list[Engine] = []
         self.asked: Counter[tuple[str, str, str]] = Counter()  # (stage, rel, hash of the bytes)
         self.told: list[tuple[str, str, str]] = []
+        self.told_people: list[tuple[str, str, str]] = []
+        self.heard: list[tuple[str, str, str]] = []  # news of open jobs: (job, event, to)
         self.late: list[tuple[float, ObjectEvent]] = []  # events that come when their time has come
         self.errors: list[tuple[str, BaseException | None]] = []  # what engines logged as errors of their own
         self.variant = 0
@@ -285,7 +290,8 @@ class Simulated:
 
     async def _mirrored(self) -> None:
         """The bucket in another store: an engine there finds everything done and tells nobody."""
-        before, asked, told = set(self.bucket.keys("results/")), self.asked.total(), len(self.told)
+        before, asked = set(self.bucket.keys("results/")), self.asked.total()
+        told = len(self.told + self.told_people + self.heard)
         self.bucket = self.bucket.mirror(self.plan)
         self.bucket.watch = self.checks.changed
         self.story.add("world", "is mirrored to another store")
@@ -293,7 +299,7 @@ class Simulated:
         await asyncio.sleep(SETTLE + 30.0)
         await self._end(clean=True)
         made = sorted(set(self.bucket.keys("results/")) - before)
-        if made or self.asked.total() != asked or len(self.told) != told:
+        if made or self.asked.total() != asked or len(self.told + self.told_people + self.heard) != told:
             raise Broken("a mirrored bucket runs and tells nothing again", f"{made} {self.told[told:]}")
         end_state.check(self)
 
@@ -330,9 +336,14 @@ class Here:
             world.story.add("function", f"{what} of {name} fails")
         return failing
 
-    def told(self, job: str, revision: str, webhook_id: str) -> None:
-        self._world.story.add("client", f"is told of {job} {revision} {webhook_id}")
-        self._world.told.append((job, revision, webhook_id))
+    def told(self, job: str, revision: str, webhook_id: str, to: str) -> None:
+        self._world.story.add(to, f"is told of {job} {revision} {webhook_id}")
+        told = self._world.told_people if to == "people" else self._world.told
+        told.append((job, revision, webhook_id))
+
+    def news(self, job: str, event: str, to: str) -> None:
+        self._world.story.add(to, f"hears of {job}: {event}")
+        self._world.heard.append((job, event, to))
 
 
 def play(plan: Plan) -> Simulated:

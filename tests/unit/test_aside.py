@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -61,6 +61,51 @@ def test_a_key_that_no_store_takes_is_not_tried_again() -> None:
     time.sleep(0.1)
     aside.close()
     assert store.asked == 1
+
+
+def test_a_quarantine_that_was_emptied_takes_messages_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trapline.cli.aside.MOST", 3)
+    monkeypatch.setattr("trapline.cli.aside.LOOK_AGAIN", 0.2)
+    store = MemoryStore()
+    aside = Aside(store, Layout(), lambda key: None)
+
+    def kept() -> list[str]:
+        return [entry.key for entry in store.list("quarantine/")]
+
+    def post(*messages: str) -> None:
+        for message in messages:
+            aside.quarantine(message.encode(), "odd", "webhook")
+
+    post("a", "b", "c", "d")
+    until(lambda: "quarantine.full" in caplog.text)
+    assert len(kept()) == 3 and "delete what is under quarantine/events/" in caplog.text
+    for key in kept():
+        store.delete(key)
+    time.sleep(0.3)
+    post("a")
+    time.sleep(0.1)
+    post("e")
+    until(lambda: len(kept()) == 2)
+    aside.close()
+
+
+def test_a_full_quarantine_is_not_listed_for_every_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trapline.cli.aside.MOST", 3)
+    listed = list[str]()
+
+    class Listed(MemoryStore):
+        def list(self, prefix: str) -> Iterator[Entry]:
+            listed.append(prefix)
+            return super().list(prefix)
+
+    aside = Aside(Listed(), Layout(), lambda key: None)
+    for number in range(50):
+        aside.quarantine(str(number).encode(), "odd", "webhook")
+    aside._thread.submit(lambda: None).result()
+    aside.close()
+    assert len(listed) == 1
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -236,3 +236,12 @@ def test_a_job_without_images_has_files_too() -> None:
 def test_a_failure_code_that_somebody_planted_is_no_formula() -> None:
     item, _ = compiled(failed("a.jpg", "=HYPERLINK(1)"))
     assert item.rows[0]["failure_code"] == "'=HYPERLINK(1)"
+
+
+@pytest.mark.parametrize(("told_as", "there"), [("antenna", True), ("standard", False)])
+def test_the_form_in_which_the_client_is_told_is_written_though_no_output_names_it(told_as: str, there: bool) -> None:
+    asked: dict[str, Any] = {"manifest": {"callback": {"format": told_as}}, "parameters": {"outputs": []}}
+    item, _ = compiled(done(), **asked)
+    assert ("antenna.json" in item.files) == there
+    provisional, _ = compiled(done(), final=False, **asked)
+    assert "antenna.json" not in provisional.files

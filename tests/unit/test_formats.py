@@ -169,6 +169,11 @@ def test_antennas_body_echoes_the_manifest_and_versions_each_detection_and_class
     }
 
 
+def test_antenna_echoes_an_address_without_what_lets_its_reader_in() -> None:
+    (image,) = document("odd deployment", "antenna")["data"]
+    assert image["sourceImageUrl"] == "https://h.example.org/a%20b.jpg"
+
+
 def test_antenna_tells_where_a_crop_and_a_vector_are_and_keeps_classifiers_apart() -> None:
     two = [{"label": "a", "score": 0.2, "stage": "first"}, {"label": "b", "score": 0.9, "stage": "second"}]
     found = moth(

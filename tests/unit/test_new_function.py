@@ -121,6 +121,8 @@ def test_the_lines_that_are_printed_fit_into_pipeline_yaml(made: Made, tmp_path:
     entry = yaml.safe_load(made.said[kind].partition("pipeline.yaml")[2].partition("\n")[2])
     spec = yaml.safe_load((made.folder / "pipeline.yaml").read_text())
     spec["stages"] |= entry
+    for setting in re.findall(r"take out `(\w+)`", made.said[kind]):
+        del spec[setting]
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     (tmp_path / "functions").symlink_to(made.folder / "functions")
     pipeline = load_pipeline(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import threading
@@ -12,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
 from functions.notify.handler import Notify
 from trapline.errors import Failure, Permanent, Temporary
-from trapline.records import Callback, Summary
+from trapline.records import Callback, FileRef, Summary
 
 OWN = "whsec_" + base64.b64encode(b"the pipeline's own secret").decode()
 CLIENTS = "whsec_" + base64.b64encode(b"what the client chose itself").decode()
@@ -82,13 +83,25 @@ def client() -> Iterator[Client]:
 class Item:
     callback: Callback | None
     job: str = "ecos/ea12"
-    summary: Summary = SUMMARY
+    event: str = "completed"
+    to: str = "client"
+    summary: Summary | None = SUMMARY
+    news: dict[str, Any] = field(default_factory=dict)
+    form: str = "standard"
+    client: dict[str, Any] = field(default_factory=lambda: {"jobId": "ea12", "pipelineRequestId": "ecos/ea12"})
     webhook_id: str = "msg_5f3c"
     overtaken: bool = False
     links: dict[str, str] = field(
         default_factory=lambda: {"results.jsonl": "s3://traps/results/ecos/ea12/results.jsonl"}
     )
+    people: dict[int, str] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     secret: str = ""
+    reached: list[int] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
+
+    def open(self, name: str) -> BinaryIO:
+        return io.BytesIO(self.files[name])
 
 
 def callback(client: Client, path: str = "200", token: str = "") -> Callback:
@@ -97,7 +110,7 @@ def callback(client: Client, path: str = "200", token: str = "") -> Callback:
 
 def told(item: Item, timeout: float = 5.0, allow: tuple[str, ...] = ("127.0.0.1",)) -> dict[str, Any] | Failure:
     function = Notify()
-    function.setup(SimpleNamespace(parameters={"allow": list(allow), "timeout": timeout}))
+    function.setup(SimpleNamespace(parameters={"allow": list(allow), "timeout": timeout, "max_bytes": 100_000}))
     (result,) = function.handle([item])
     return result
 
@@ -205,7 +218,8 @@ def test_a_client_that_is_not_there_is_told_later(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.org/x", "https://127.0.0.1/x", "https://u:p@example.org/", "ftp://x/", "x"]
+    "url",
+    ["http://example.org/x", "https://127.0.0.1/x", "https://u:p@example.org/", "ftp://x/", "x", "mailto://u:p@x/"],
 )
 def test_an_address_that_is_not_public_and_https_is_refused(url: str) -> None:
     failure = told(Item(Callback(callbackUrl=url)), allow=())
@@ -231,3 +245,55 @@ def test_no_credential_is_logged_raised_or_returned(
     result = told(Item(callback(client, f"{path}?key=hunter3", token), secret=OWN), timeout=0.5)
     said = f"{result!r} {result} {caplog.text}"
     assert not [secret for secret in (token, OWN, "hunter3") if secret in said]
+
+
+# -- news, tests and the pipeline-controller's form
+
+
+@pytest.mark.parametrize("event", ["opened", "progress"])
+def test_news_of_an_open_job_say_what_the_status_says(client: Client, event: str) -> None:
+    news = {"state": "PROCESSING", "images": {"done": 2, "total": 6}}
+    told(Item(callback(client, token=CLIENTS), summary=None, event=event, news=news, form="antenna"))
+    assert verified(client, CLIENTS)["type"] == f"trapline.job.{event}"
+    assert json.loads(client.got[0][1])["data"] == {"job": "ecos/ea12", **news}
+
+
+def test_an_update_is_told_as_one(client: Client) -> None:
+    told(Item(callback(client), event="updated"))
+    assert json.loads(client.got[0][1])["type"] == "trapline.job.updated"
+
+
+FILE = json.dumps({"jobId": "ea12", "pipelineRequestId": "r-7", "data": [{"sourceImageId": "蛾"}] * 999}).encode()
+
+
+def antenna(size: int = len(FILE)) -> Summary:
+    file = FileRef(name="antenna.json", key="results/antenna.json", size=size, sha256="", content_type="")
+    return SUMMARY.model_copy(update={"files": (file,)})
+
+
+def test_a_client_of_the_controllers_form_gets_the_file_as_it_is(client: Client) -> None:
+    item = Item(callback(client, token="raw token"), summary=antenna(), form="antenna", secret=OWN)
+    item.files["antenna.json"] = FILE
+    assert told(item) == {"outcome": "told", "detail": {"status": 200}}
+    headers, body = client.got[0]
+    assert body == FILE and headers["Authorization"] == "raw token"
+    verified(client, OWN)
+
+
+@pytest.mark.parametrize("summary", [antenna(100_001), SUMMARY.model_copy(update={"state": "FAILED"})])
+def test_without_a_file_that_can_be_posted_the_controller_is_told_where_the_results_are(
+    client: Client, summary: Summary
+) -> None:
+    told(Item(callback(client, token="raw token"), summary=summary, form="antenna"))
+    said = json.loads(client.got[0][1])
+    assert said["message"] and said["links"] and "data" not in said
+    assert (said["jobId"], said["pipelineRequestId"], said["state"]) == ("ea12", "ecos/ea12", summary.state)
+    assert said["failures_by_code"] == {"image_truncated": 1}
+
+
+def test_what_was_sent_is_shown_without_what_is_secret(client: Client) -> None:
+    item = Item(callback(client, "200?key=hunter3", "hunter2 and more"), secret=OWN)
+    told(item)
+    (sent,) = item.sent
+    assert sent["headers"]["webhook-id"] == "msg_5f3c" and sent["headers"]["Authorization"] == "…"
+    assert not [secret for secret in ("hunter2", "hunter3", OWN) if secret in str(sent)]

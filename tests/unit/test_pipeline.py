@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from tests.unit.wrong_pipelines import EXAMPLE, SEE_FUNCTION, WRONG, changed, with_detect
 from trapline.errors import ConfigError
 from trapline.pipeline.load import load_pipeline
+from trapline.pipeline.notices import resolved
 from trapline.pipeline.parameters import resolve_parameters
 from trapline.store.memory import MemoryStore
 from trapline.testing import Simulated
@@ -62,7 +64,30 @@ def check(error: ConfigError, place: str, said: str, remedy: str) -> None:
 def test_a_wrong_pipeline_is_told_in_one_line_with_place_expectation_and_remedy(project: Project, what: str) -> None:
     text, place, said, remedy = WRONG[what]
     project.write(text)
-    check(project.error(), place, said, remedy)
+    error = project.error()
+    check(error, place, said, remedy)
+    assert "hunter2" not in str(error)
+
+
+def test_a_key_that_yaml_takes_for_a_truth_is_text(project: Project) -> None:
+    told = "notify: {to: 'mailto://me:hunter2@example.org', on: [opened]}\n"
+    project.write(EXAMPLE.replace("st7:", "no:") + told)
+    spec = load_pipeline(project.folder).spec
+    assert list(spec.stations) == ["no"] and spec.notify.on == ("opened",)
+    assert "hunter2" not in f"{spec!r} {spec.model_dump_json()}"
+    assert [address.get_secret_value() for address in spec.notify.to] == ["mailto://me:hunter2@example.org"]
+
+
+def test_an_address_is_put_together_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    there = tmp_path / "mail"
+    there.write_text("mailto://${WHO}:hunter2@example.org\n")
+    made = "mailto://me:hunter2@example.org"
+    for text in ("mailto://${WHO}:${PASS}@example.org", f"file:{there}"):
+        assert resolved(SecretStr(text), {"WHO": "me", "PASS": "hunter2"}) == made
+    for text in ("mailto://me:hunter2@${HOST}", f"file:{tmp_path}/none"):
+        with pytest.raises(ConfigError) as caught:
+            resolved(SecretStr(text), {})
+        assert "hunter2" not in str(caught.value) and caught.value.remedy
 
 
 WRONG_FUNCTION: dict[str, tuple[Callable[[str], str], str, str, str]] = {

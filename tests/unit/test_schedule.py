@@ -146,6 +146,38 @@ def test_what_was_missed_longer_ago_is_not_caught_up_with() -> None:
     assert ran.put == []
 
 
+CHANGES = ("2026-03-29T00:20", "2026-03-29T03:40", "2026-10-25T00:10", "2026-10-25T02:50", "2026-11-20T12:34:56")
+
+
+@pytest.mark.parametrize("cron", ["30 2 * * *", "*/7 * * * *", "30 * * * *", "0 12 * * MON", "15,45 */20 * * * *"])
+@pytest.mark.parametrize("start", CHANGES)
+def test_the_last_run_is_the_one_that_is_reached_by_walking(cron: str, start: str) -> None:
+    entry = Entry(cron=cron, timezone=COPENHAGEN, sweep=True)
+    for seconds in range(0, 7200, 1201):
+        now = Clock(start).now + timedelta(seconds=seconds)
+        walked, run = None, entry.after(now - timedelta(days=1))
+        while run is not None and run <= now:
+            walked, run = run, entry.after(run.astimezone(UTC))
+        assert entry.last(now) == walked
+        assert walked is None or entry.last(now, walked) == walked
+
+
+@pytest.mark.parametrize("slept", [timedelta(0), timedelta(days=30)])
+def test_a_run_each_second_costs_a_few_steps(slept: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, after = [0], Entry.after
+
+    def counted(entry: Entry, moment: datetime) -> datetime | None:
+        steps[0] += 1
+        return after(entry, moment)
+
+    monkeypatch.setattr(Entry, "after", counted)
+    ran = Ran(Clock("2026-11-20T12:00"), cron="* * * * * *", sweep=True)
+    ran.clock.now += slept
+    ran.passes(seconds=60)
+    assert len(ran.sweeps) in (60, 61)
+    assert steps[0] <= 2 * len(ran.sweeps) + 50
+
+
 def opened(project: Path, every: Any) -> ScheduleTrigger:
     (project / "nightly.json").write_text(json.dumps(MANIFEST))
     (project / "torn.json").write_text('{"sourceImages": [')

@@ -66,11 +66,47 @@ WRONG: dict[str, tuple[str | bytes, str, str, str]] = {
         "expected text as a key, got 7",
         "Put it in quotes",
     ),
-    "a key that YAML takes for a truth": (
-        changed("st7:", "no:"),
-        "pipeline.yaml: stations.false",
-        "got false",
+    "a key that YAML takes for a number": (
+        changed("st7:", "7:"),
+        "pipeline.yaml: stations.7",
+        "got 7",
         "quotes",
+    ),
+    "people in place of settings": (
+        EXAMPLE + "notify: mailto://me:hunter2@example.org\n",
+        "pipeline.yaml: notify",
+        "such as {to: [mailto://…]}",
+        SEE,
+    ),
+    "people by no address": (
+        EXAMPLE + "notify: {to: [hunter2]}\n",
+        "pipeline.yaml: notify.to",
+        "entry 1 is no address; write schema://… of Apprise",
+        SEE,
+    ),
+    "people by name": (
+        EXAMPLE + "notify: {to: {me: hunter2}}\n",
+        "pipeline.yaml: notify.to",
+        "expected a list of addresses",
+        SEE,
+    ),
+    "an event that nobody tells of": (
+        EXAMPLE + "notify: {to: [json://h], on: [failed]}\n",
+        "pipeline.yaml: notify.on",
+        "expected 'opened', 'progress', 'completed' or 'updated', got 'failed'",
+        SEE,
+    ),
+    "links that last too long": (
+        EXAMPLE + "notify: {links: P8D}\n",
+        "pipeline.yaml: notify.links",
+        "good for PT1M to P7D",
+        SEE,
+    ),
+    "people without a stage that tells": (
+        changed("  notify: {function: notify, from: results/, to: receipts/}\n", "notify: {to: [json://h]}\n"),
+        "pipeline.yaml: notify.to",
+        "no stage tells anybody",
+        "Add `notify: {function: notify, from: results/, to: receipts/}`.",
     ),
     "no name": (
         EXAMPLE.replace("name: traps\n", ""),
@@ -429,7 +465,7 @@ WRONG: dict[str, tuple[str | bytes, str, str, str]] = {
         with_detect("delivery: {retries: 5}"),
         "pipeline.yaml: stages.detect.delivery.retries",
         "unknown key",
-        "Known here: retry, backoffPolicy, backoffDelay, timeout. Did you mean 'retry'?",
+        "Known here: retry, backoffPolicy, backoffDelay, backoffMax, timeout. Did you mean 'retry'?",
     ),
     "no time at all": (
         with_detect("delivery: {timeout: PT0S}"),

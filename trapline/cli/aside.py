@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from trapline.keys import Layout
 from trapline.store.base import Store
 
 MOST = 1000  # messages kept in quarantine; more are counted in the log
+LOOK_AGAIN = 10.0  # seconds until the quarantine is looked at again: somebody may have emptied it
 LONGEST = 64 * 1024  # bytes kept of a message
 AGAIN = (5.0, 60.0, 600.0)  # seconds until an object is tried again that could not be stored
 WAITING = 200  # writes under way; more are dropped, with a line in the log
@@ -33,7 +35,8 @@ class Aside:
         self._stored = stored
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aside")
         self._room = threading.BoundedSemaphore(WAITING)
-        self._kept: set[str] | None = None  # keys in quarantine; read when the first comes
+        self._kept: set[str] | None = None  # keys in quarantine as they were listed, and those written since
+        self._looked = 0.0  # when they were listed, in monotonic seconds
 
     def close(self) -> None:
         """What waits is dropped, what is being written is finished."""
@@ -72,16 +75,23 @@ class Aside:
             self._stored(key)
 
     def _keep(self, key: str, data: bytes) -> None:
-        if self._kept is None:
-            found = self._store.list(self._layout.quarantined_event("").removesuffix(".json"))
-            self._kept = {entry.key for entry in islice(found, MOST)}
-        if key in self._kept:
+        folder = self._layout.quarantined_event("").removesuffix(".json")
+        kept = self._known(key, folder)
+        if key in kept:
             return
-        if len(self._kept) >= MOST:
-            log.warning("event=quarantine.full key=%s kept=%d", key, MOST)
+        if len(kept) >= MOST:
+            log.warning("event=quarantine.full key=%s kept=%d: delete what is under %s to see more", key, MOST, folder)
             return
         self._store.put(key, data, content_type="application/json")
-        self._kept.add(key)
+        kept.add(key)
+
+    def _known(self, key: str, folder: str) -> set[str]:
+        """What is kept. Where that would leave no room for the key, it is listed again: it may have been deleted."""
+        kept, now = self._kept, time.monotonic()
+        if kept is None or ((key in kept or len(kept) >= MOST) and now - self._looked >= LOOK_AGAIN):
+            kept = self._kept = {entry.key for entry in islice(self._store.list(folder), MOST)}
+            self._looked = now
+        return kept
 
     def _later(self, key: str, work: Callable[[], object]) -> None:
         if not self._room.acquire(blocking=False):

@@ -29,9 +29,10 @@ from trapline.environments.checking import check_environments
 from trapline.errors import StoreError, SurroundingsError, TraplineError
 from trapline.executors.local import LocalExecutor
 from trapline.executors.opening import WorkerConfig
+from trapline.pipeline.notices import resolved
 from trapline.pipeline.recipe import pipeline_digest
 from trapline.runtime.functions import check_importable
-from trapline.runtime.jobs import WEBHOOK_SECRET
+from trapline.runtime.messages import WEBHOOK_SECRET
 from trapline.store.base import Store
 from trapline.store.open import open_store, settings_from
 
@@ -61,6 +62,8 @@ class Engine:
             for function in stage.functions.values():
                 check_importable(self.place.pipeline.folder, function)
         check_environments(self.place.pipeline)
+        for address in self.place.pipeline.spec.notify.to:
+            resolved(address)  # what is missing in the environment is said now
         self._take_lock()
         try:
             store, config = await _whole(self._open)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from trapline.cli.options import HERE, Json, Where, located
+from trapline.errors import ConfigError
 
 JobName = Annotated[
     str, typer.Argument(metavar="JOB", help="The job: its folders under incoming/, such as st7/2026-11-20.")
@@ -82,7 +83,7 @@ def results(
 
     Says how often each label was found and how sure it is, what failed, whether more may come, and where the files
     are. With --to, they are copied and checked: results.jsonl (everything, an image a line), observations.csv (a row
-    for each thing found), summary.json, and what else the pipeline's `outputs` name.
+    for each thing found), events.csv (a row for each event and label), report.html, other formats and summary.json.
 
     Example: trapline results st7/2026-11-20 --to night
     """
@@ -187,3 +188,39 @@ def explain(
     from trapline.cli.explain import explain as run_explain
 
     run_explain(where.place(), key, as_json=json_)
+
+
+@located
+def notify(
+    test: Annotated[
+        str | None, typer.Option("--test", metavar="JOB", help="Send a test message now to all whom this job tells.")
+    ] = None,
+    listen: Annotated[
+        int | None,
+        typer.Option("--listen", metavar="PORT", min=0, max=65535, help="Print and check what comes to this port."),
+    ] = None,
+    answer: Annotated[
+        int, typer.Option("--answer", metavar="STATUS", min=200, max=599, help="What --listen answers.")
+    ] = 200,
+    where: Where = HERE,
+    json_: Json = False,
+) -> None:
+    """Try how clients and people are told. Changes nothing in the bucket.
+
+    --test sends a message of type trapline.test to the job's callback and to everybody in notify.to, and shows what
+    was sent (secrets masked) and what was answered. Exit code 0: all took it; 1: somebody did not, or there is nobody.
+
+    --listen is a receiver on this machine for a client's developer: it prints each message and whether its signature
+    is right by TRAPLINE_WEBHOOK_SECRET, or the secret of the data folder. Ctrl-C ends it.
+
+    Example: trapline notify --test ecos/ea12ac70
+    """
+    if (test is None) == (listen is None):
+        raise ConfigError("Give --test JOB or --listen PORT.", remedy="`trapline notify --help` describes both.")
+    if test is not None:
+        from trapline.cli.notify import test as run_test
+
+        raise typer.Exit(run_test(where.place(), test, as_json=json_))
+    from trapline.cli.listen import listen as run_listen
+
+    run_listen(where.place(), listen or 0, answer=answer, as_json=json_)

@@ -10,6 +10,7 @@ from pathlib import Path
 from trapline.cli import words
 from trapline.cli.trying.plan import feeding
 from trapline.errors import ConfigError
+from trapline.pipeline.gathered import settings
 from trapline.pipeline.load import Pipeline, load_pipeline
 from trapline.pipeline.reading import did_you_mean
 from trapline.template import NAME, function_kinds, make_function
@@ -51,7 +52,9 @@ def new_function(project: Path, name: str, kind: str, *, as_json: bool) -> None:
     words.say(out, f"  trapline try {name} {_example(pipeline.folder)}")
     words.say(out, f"  python -m pytest functions/{name}   # after: python -m pip install pytest")
     instead = f", in place of the stage {stage}" if stage in pipeline.stages else ""
-    words.say(out, f"To have it in the pipeline, put this under `stages:` in pipeline.yaml{instead}:")
+    words.say(
+        out, f"To have it in the pipeline, put this under `stages:` in pipeline.yaml{instead}{_out(pipeline, kind)}:"
+    )
     words.say(out, f"  {stage}:")
     words.say(out, f"    {_flow(entry)}")
 
@@ -103,6 +106,12 @@ def _stage(pipeline: Pipeline, name: str, kind: str) -> tuple[str, dict[str, obj
         entry = {"function": name, "from": source, "to": pipeline.spec.prefixes.results, "gather": "job"}
         return (gather.name if gather else name), entry
     return name, {"function": name, "from": source, "to": f"{name}/"}
+
+
+def _out(pipeline: Pipeline, kind: str) -> str:
+    """The settings that are for the function that gathers now, and which a new one does not know."""
+    given = ", ".join(f"`{name}`" for name in settings(pipeline.spec)) if kind == "gather" else ""
+    return f", and take out {given}" if given else ""
 
 
 def _flow(entry: dict[str, object]) -> str:

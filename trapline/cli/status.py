@@ -25,6 +25,7 @@ _TOLD = {
     "told": "the client was told",
     "nobody": "there is no client to tell",
     "overtaken": "a later revision is told",
+    "unwanted": "the client does not want to hear",
     "dead letter": "the client could not be told; see failed/notify/",
 }
 

@@ -20,6 +20,7 @@ from trapline.store.base import Entry
 log = logging.getLogger("trapline.sweep")
 
 QUIET_STEP = 55.0  # seconds
+UNADDRESSED = "The store's library cannot address this key."
 REVIEW_BYTES = 64 * 2**20
 REFUSED_PAUSE, LONGEST_REFUSED = 30.0, 3600.0  # seconds until a job that the store refuses is looked at again
 
@@ -33,7 +34,7 @@ async def full(world: World) -> None:
         overview.failed(page, world.layout)
     overview.manifests = await _etags(world, "jobs", "manifest")
     overview.reviews = await _etags(world, "labels", "review")
-    jobs = {*overview.arrived, *overview.manifests}
+    jobs = {*overview.arrived, *overview.manifests} - await _shown_only(world, overview)
     for name in sorted({*jobs, *overview.reviews}):
         await _open_if_unseen(world, name, overview.text(name), review_alone=name not in jobs)
     log.info("event=sweep.done jobs=%d open=%d", len(jobs), len(world.ledger.jobs))
@@ -54,20 +55,33 @@ async def _open_if_unseen(world: World, name: str, digest: str, *, review_alone:
         world.ledger.job(name, world.now())
 
 
+async def _shown_only(world: World, overview: sweep.Overview) -> set[str]:
+    """Names that no job has: a folder's, as a listing shows it where its bytes are no text. `names` puts it aside."""
+    odd = overview.arrived.keys() - overview.addressed - overview.manifests.keys()
+    incoming = world.layout.prefix("incoming")
+    return {name for name in odd if not world.unfit(name) and not any(await _places(world, incoming, name))}
+
+
 async def _refuse_unfit(world: World, name: str) -> bool:
     """Put aside, once, the name of a job that cannot have a status. True: the job is not opened."""
     why = world.unfit(name)
-    if why and name not in world.refused:
-        key = world.layout.image(f"{name}/")
-        try:
-            await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
-        except (StoreError, KeyUnusable) as error:
-            if not await refusals.answers(world):
-                raise
-            log.warning("event=quarantine.not_written key=%r error=%s", key, error)
-        world.refused.add(name)
-        log.warning("event=job.unfit job=%r why=%s", name, why)
+    if why:
+        await _put_aside(world, world.layout.image(f"{name}/"), name, why)
     return bool(why)
+
+
+async def _put_aside(world: World, key: str, name: str, why: str) -> None:
+    """Put aside, once, what would be a job's folder or manifest."""
+    if key in world.refused:
+        return
+    try:
+        await quarantine(world, world.layout.quarantined(key), {"key": key, "job": name, "why": why})
+    except (StoreError, KeyUnusable) as error:
+        if not await refusals.answers(world):
+            raise
+        log.warning("event=quarantine.not_written key=%r error=%s", key, error)
+    world.refused.add(key)
+    log.warning("event=job.unfit job=%r key=%r why=%s", name, key, why)
 
 
 async def _etags(world: World, prefix: str, kind: str) -> dict[str, str]:
@@ -76,7 +90,9 @@ async def _etags(world: World, prefix: str, kind: str) -> dict[str, str]:
     async for page in world.store.pages(world.layout.prefix(prefix)):
         for entry in page:
             meaning = world.layout.meaning(entry.key)
-            if meaning.kind == kind:
+            if meaning.kind == kind and not entry.usable:
+                await _put_aside(world, entry.key, meaning.job, UNADDRESSED)
+            elif meaning.kind == kind:
                 found[meaning.job] = entry.etag
     return found
 
@@ -96,7 +112,11 @@ async def names(world: World) -> None:
 async def _folders(world: World, prefix: str) -> set[str]:
     """The jobs that have something under a prefix of `incoming/`."""
     level = await world.store.level(prefix)
-    jobs, deeper = world.layout.jobs_at((entry.key for entry in level.entries), level.folders)
+    odd = [entry.key for entry in level.entries if not entry.usable and not entry.etag]  # folders: files have an etag
+    for key in odd:
+        await _put_aside(world, key, world.layout.rel_of_image(key), UNADDRESSED)
+    keys = (entry.key for entry in level.entries if entry.key not in odd)
+    jobs, deeper = world.layout.jobs_at(keys, level.folders)
     for folder in deeper:
         jobs |= await _folders(world, folder)
     return jobs
@@ -316,6 +336,8 @@ async def _receipts(world: World, job: Job) -> None:
         keys += [e.key async for page in world.store.pages(dead) for e in page]
     told = {key.rpartition("/")[2].removesuffix(".json") for key in keys}
     job.untold = [f for f in job.finals if f.revision.removeprefix("r") not in told] if notify else []
+    owed = [f for f in job.finals if f.people] if notify else []
+    job.untold_people = [f for f in owed if f"{f.revision.removeprefix('r')}.people" not in told]
     if notify and not job.told and not job.untold:
         await _newest_receipt(world, job)
 

@@ -9,9 +9,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from trapline.dispatcher import charting, effects, gathering, intake, notifying, opening, reading, requests, telling
+from trapline.dispatcher import (
+    charting,
+    effects,
+    gathering,
+    intake,
+    news,
+    notifying,
+    opening,
+    reading,
+    requests,
+    telling,
+)
 from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.epoch import Epoch
 from trapline.dispatcher.inflight import InflightBook
@@ -39,7 +51,7 @@ class Dispatcher:
         self.world = world
         self.ready = asyncio.Event()  # set when the first look at the bucket has begun
         self._wake = asyncio.Event()
-        self._inbox: dict[str, ObjectEvent] = {}
+        self._inbox: intake.Inbox = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._tickets: dict[asyncio.Task[None], None] = {}  # in the order in which they were handed out
         self._fetching = 0
@@ -54,10 +66,11 @@ class Dispatcher:
 
     def notice(self, event: ObjectEvent) -> None:
         """A trigger saw something. Call it on the loop's thread."""
-        if len(self._inbox) >= INBOX and event.key not in self._inbox:
+        slot = intake.slot_of(event, self.world.layout)
+        if len(self._inbox) >= INBOX and slot not in self._inbox:
             self.look_over()  # a sweep finds what is left out
             return
-        self._inbox[event.key] = event
+        self._inbox[slot] = event
         self._wake.set()
 
     def look_over(self) -> None:
@@ -220,7 +233,8 @@ class Dispatcher:
         return [*wake, *([due] if due is not None else []), *desk.again.values()]
 
     def _look(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
-        every = self.world.open_every
+        # A job that is closed is only here until its client was told, which may take a day.
+        every = self.world.names_every if job.closed and not job.busy else self.world.open_every
         overdue = job.charted_at is not None and now - job.charted_at >= every
         overflown = job.overflow and not job.busy and job.charted_at is not None and now - job.charted_at >= 5.0
         if desk.chart_wanted or overdue or overflown:
@@ -279,13 +293,23 @@ class Dispatcher:
         wake.append(max(due, now + 0.5))
 
     def _tell(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
-        for final in job.untold:
-            key = f"{final.n}"
-            due = desk.notify_at.get(key, 0.0)
+        for message in notifying.owed(job):
+            due = desk.notify_at.get(message.key, 0.0)
             if due <= now:
-                self._start(name, f"notify {key}", lambda final=final: notifying.notify(self.world, name, final))  # type: ignore[misc]
+                self._start(name, f"notify {message.key}", partial(notifying.notify, self.world, message))
             else:
                 wake.append(due)
+        self._news(name, job, now, wake)
+
+    def _news(self, name: str, job: Job, now: float, wake: list[float]) -> None:
+        """What is told of an open job. Where others are being told it waits: the next turn looks again."""
+        told = news.due(self.world, job, now)
+        if told is None or (name, "news") in self._running:
+            return
+        event, due = told
+        if due <= now and not news.busy(self.world):
+            self._start(name, "news", partial(news.tell, self.world, name, event))
+        wake.append(max(due, now + 1.0))
 
     def _status(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
         due = telling.due(self.world, name, now)
@@ -327,14 +351,12 @@ class Dispatcher:
         return self._overtaken is None
 
     async def _take_in(self) -> None:
-        events = list(self._inbox.values())
-        self._inbox.clear()
+        """Those that could not be looked up yet stay."""
+        taken, self._inbox = self._inbox, {}
         try:
-            await intake.take_in(self.world, events)
-        except Exception:
-            for event in events:
-                self._inbox.setdefault(event.key, event)
-            raise
+            await intake.take_in(self.world, taken)
+        finally:
+            self._inbox = {**taken, **self._inbox}
 
     def _start(self, job: str, kind: str, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         """Start a piece of work unless the same is under way or waits after a failure."""

@@ -69,7 +69,8 @@ def finished(world: World, name: str) -> bool:
     """Whether nothing is left to do for a job and everything about it is written."""
     job, desk = world.ledger.jobs[name], world.desk(name)
     looking = job.unsettled or job.overflow or desk.chart_wanted or desk.untidy
-    idle = not (looking or job.busy or job.gathering or job.untold or desk.effects or world.effects.get(name))
+    owed = job.busy or job.gathering or job.untold or job.untold_people
+    idle = not (looking or owed or desk.effects or world.effects.get(name))
     return (
         idle and (job.closed or (not job.images and not job.listed)) and desk.opened and telling.up_to_date(world, name)
     )
@@ -164,7 +165,7 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
     job, desk, start = world.ledger.jobs[name], world.desk(name), world.now()
     # Roll, seal and seq are of one moment: nothing is awaited between them.
     began, entries = job.seq, list(closing.roll(world.ledger.graph, job))
-    as_final = _numbered(n, seal_of(world, name)) if n is not None else None
+    as_final = _numbered(world, job, n) if n is not None else None
     if as_final and (not closing.gatherable(job) or any(entry.state == "pending" for entry in entries)):
         return
     lines = roll_lines(entries)
@@ -189,8 +190,9 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
         log.info("event=job.compiled job=%r revision=%s images=%d seconds=%.3f", name, revision, len(entries), took)
 
 
-def _numbered(n: int, seal: str) -> LastFinal:
-    return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}")
+def _numbered(world: World, job: Job, n: int) -> LastFinal:
+    seal, people = seal_of(world, job.name), bool(world.pipeline.spec.notify.to)
+    return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}", updates=bool(job.finals), people=people)
 
 
 async def _run(world: World, ticket: Ticket, lines: bytes, as_final: LastFinal | None) -> Outcome:
@@ -387,6 +389,7 @@ async def _named(world: World, name: str, as_final: LastFinal, summary: Summary,
     desk.gather_tries = 0
     if world.pipeline.of_kind("notify"):
         job.untold = [*job.untold, as_final]
+        job.untold_people = [*job.untold_people, *([as_final] if as_final.people else [])]
         job.told = ""
     await _close(world, name, began, summary.done_answered)
     if "failure" not in summary.results and world.layout.gather:

@@ -1,16 +1,22 @@
-"""Telling the client of each final revision, and the receipts."""
+"""Telling of each final revision, its client and those that pipeline.yaml names, each by itself; and the receipts."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass
+from typing import Any
 
 from trapline.dispatcher import opening, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
+from trapline.ledger.states import Job
 from trapline.pipeline.load import Stage
 from trapline.records import (
+    USUAL,
+    Audience,
     DeadLetter,
+    Event,
     Item,
     ItemOutcome,
     LastFinal,
@@ -23,116 +29,184 @@ from trapline.records import (
 
 log = logging.getLogger("trapline.dispatcher")
 
+_FAILED = {"client": "callback_failed", "people": "notice_failed"}
+_UNWANTED: dict[str, Any] = {"outcome": "unwanted"}
 
-async def notify(world: World, name: str, final: LastFinal) -> None:
+
+@dataclass(frozen=True)
+class Message:
+    """One final revision for one audience."""
+
+    job: str
+    final: LastFinal
+    to: Audience
+
+    @property
+    def key(self) -> str:
+        """What the desk knows it by."""
+        return f"{self.final.n}" if self.to == "client" else f"{self.final.n} {self.to}"
+
+    @property
+    def revision(self) -> str:
+        return self.final.revision.removeprefix("r")
+
+    @property
+    def name(self) -> str:
+        """What its receipt and its dead letter are called."""
+        return self.revision if self.to == "client" else f"{self.revision}.{self.to}"
+
+    @property
+    def event(self) -> Event:
+        return "updated" if self.final.updates else "completed"
+
+
+def owed(job: Job) -> list[Message]:
+    """What there still is to tell, oldest first."""
+    both: dict[Audience, list[LastFinal]] = {"client": job.untold, "people": job.untold_people}
+    return [Message(job.name, final, to) for to, finals in both.items() for final in finals]
+
+
+def wishes(world: World, job: Job, to: Audience) -> tuple[Event, ...]:
+    """The events that an audience wants to be told of."""
+    if to == "people":
+        return world.pipeline.spec.notify.on
+    callback = job.manifest.callback if job.manifest else None
+    return callback.on if callback else USUAL
+
+
+async def notify(world: World, message: Message) -> None:
     """Tell of one revision; its receipt, or its dead letter, ends it."""
-    job = world.ledger.jobs[name]
+    job, desk = world.ledger.jobs[message.job], world.desk(message.job)
     stage = world.pipeline.of_kind("notify")
     if stage is None:
-        job.untold = []
+        job.untold, job.untold_people = [], []
         return
-    if (letter := world.desk(name).notify_letters.get(f"{final.n}")) is not None:
-        await _give_up(world, name, final, letter)
+    if (letter := desk.notify_letters.get(message.key)) is not None:
+        await _give_up(world, message, letter)
         return
-    revision = final.revision.removeprefix("r")
-    got = (await refusals.gets(world, [world.layout.receipt(name, revision)]))[0]
+    got = (await refusals.gets(world, [world.layout.receipt(message.job, message.name)]))[0]
     if got is not None:
         receipt = load(Receipt, got.data)
-        _done(world, name, final, receipt.outcome if receipt else "told")
+        _done(world, message, receipt.outcome if receipt else "told")
         return
-    ticket = _ticket(world, stage, name, final, revision)
+    if message.event not in wishes(world, job, message.to):
+        await _receipt(world, message, "", _UNWANTED)
+        return
+    ticket = _ticket(world, stage, message)
     outcome = await world.executor.run(ticket)
     item = outcome.setup or (outcome.items[0] if outcome.items else None)
     if item is not None and item.result == "done":
-        await _receipt(world, name, final, ticket.notify, outcome)
+        await _receipt(world, message, ticket.notify.webhook_id if ticket.notify else "", outcome.body)
     elif item is not None or outcome.died or outcome.recipe_refused:
-        await _failed(world, stage, name, final, outcome, item)
+        await _failed(world, stage, message, outcome, item)
     else:
-        world.desk(name).notify_at[f"{final.n}"] = world.now() + 1.0
+        desk.notify_at[message.key] = world.now() + 1.0
 
 
-def _ticket(world: World, stage: Stage, name: str, final: LastFinal, revision: str) -> Ticket:
-    job = world.ledger.jobs[name]
-    told = hashlib.sha256(f"{name}\n{final.n}\n{final.seal}".encode()).hexdigest()[:32]
+def _ticket(world: World, stage: Stage, message: Message) -> Ticket:
+    desk, final = world.desk(message.job), message.final
     order = NotifyOrder(
-        revision=revision,
-        summary=world.layout.result(name, f"{final.revision}/summary.json"),
-        webhook_id=f"msg_{told}",
-        overtaken=final.n < job.finals[-1].n,
+        to=message.to,
+        event=message.event,
+        revision=message.revision,
+        summary=world.layout.result(message.job, f"{final.revision}/summary.json"),
+        webhook_id=webhook_id(message.job, f"{final.n}", final.seal),
+        overtaken=_overtaken(world, message),
+        reached=tuple(sorted(desk.notify_reached.get(message.key, ()))),
     )
-    pin = job.pins[stage.name]
-    limit = stage.delivery(pin.function).timeout.total_seconds()
-    tries = world.desk(name).notify_tries.get(f"{final.n}", 0)
-    item = Item(rel=f"{name}/{revision}", attempt=tries + 1)
+    attempt = desk.notify_tries.get(message.key, 0) + 1
+    item = Item(rel=f"{message.job}/{message.name}", attempt=attempt)
+    return ticket_of(world, stage, message.job, item, order)
+
+
+def webhook_id(*parts: str) -> str:
+    """The same for the same message, so that a client can drop repeats."""
+    return f"msg_{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}"
+
+
+def ticket_of(world: World, stage: Stage, name: str, item: Item, order: NotifyOrder) -> Ticket:
+    """The ticket by which something is told of a job."""
+    pin = world.ledger.jobs[name].pins[stage.name]
     return Ticket(
         id=f"n{world.rng.getrandbits(48):012x}",
         stage=stage.name,
         job=name,
         pin=pin,
         items=(item,),
-        limit_seconds=limit,
+        limit_seconds=stage.delivery(pin.function).timeout.total_seconds(),
         notify=order,
     )
 
 
-async def _receipt(world: World, name: str, final: LastFinal, order: NotifyOrder | None, outcome: Outcome) -> None:
-    revision = final.revision.removeprefix("r")
-    tries = world.desk(name).notify_tries.get(f"{final.n}", 0)
-    told = str(outcome.body.get("outcome"))
-    detail = outcome.body.get("detail")
+def _overtaken(world: World, message: Message) -> bool:
+    """Whether a newer revision is there that the same audience will be told of."""
+    job = world.ledger.jobs[message.job]
+    newest = job.finals[-1]
+    if message.final.n >= newest.n or "updated" not in wishes(world, job, message.to):
+        return False
+    return message.to == "client" or newest.people
+
+
+async def _receipt(world: World, message: Message, webhook: str, body: dict[str, Any]) -> None:
+    tries = world.desk(message.job).notify_tries.get(message.key, 0)
+    told, detail = str(body.get("outcome")), body.get("detail")
     receipt = Receipt(
-        job=name,
-        revision=revision,
+        job=message.job,
+        revision=message.revision,
         outcome=told,
-        webhook_id=order.webhook_id if order and told == "told" else "",
+        webhook_id=webhook if told == "told" else "",
         attempts=tries + 1,
         detail=detail if isinstance(detail, dict) else {},
         at=world.clock.wall(),
     )
-    # Where the receipt is refused the client was told all the same: once more after a restart, not again and again.
-    await refusals.put(world, world.layout.receipt(name, revision), receipt.dump())
+    # Where the receipt is refused it was told all the same: once more after a restart, not again and again.
+    await refusals.put(world, world.layout.receipt(message.job, message.name), receipt.dump())
     stage = world.pipeline.of_kind("notify")
     if stage is not None and tries:
-        await world.store.delete([world.layout.dead_letter(stage.name, f"{name}/{revision}")])
-    _done(world, name, final, told)
+        await world.store.delete([world.layout.dead_letter(stage.name, f"{message.job}/{message.name}")])
+    _done(world, message, told)
 
 
-def _done(world: World, name: str, final: LastFinal, told: str) -> None:
-    job, desk = world.ledger.jobs[name], world.desk(name)
-    job.untold = [other for other in job.untold if other.n != final.n]
-    if job.finals and final.n == job.finals[-1].n:
-        job.told = told
-    desk.notify_tries.pop(f"{final.n}", None)
-    desk.notify_letters.pop(f"{final.n}", None)
+def _done(world: World, message: Message, told: str) -> None:
+    job, desk, final = world.ledger.jobs[message.job], world.desk(message.job), message.final
+    if message.to == "people":
+        job.untold_people = [other for other in job.untold_people if other.n != final.n]
+    else:
+        job.untold = [other for other in job.untold if other.n != final.n]
+        if job.finals and final.n == job.finals[-1].n:
+            job.told = told
+    desk.notify_tries.pop(message.key, None)
+    desk.notify_letters.pop(message.key, None)
+    desk.notify_reached.pop(message.key, None)
     desk.status_seq = -1
 
 
-async def _failed(
-    world: World, stage: Stage, name: str, final: LastFinal, outcome: Outcome, item: ItemOutcome | None
-) -> None:
-    job, desk, policy = world.ledger.jobs[name], world.desk(name), world.ledger.policy
-    key, function = f"{final.n}", job.pins[stage.name].function
+async def _failed(world: World, stage: Stage, message: Message, outcome: Outcome, item: ItemOutcome | None) -> None:
+    desk, policy, key = world.desk(message.job), world.ledger.policy, message.key
+    pin = world.ledger.jobs[message.job].pins[stage.name]
     if outcome.recipe_refused:
-        await opening.repin_stage(world, name, stage.name)
+        await opening.repin_stage(world, message.job, stage.name)
+    desk.notify_reached.setdefault(key, set()).update(_places(outcome))
     tries = desk.notify_tries[key] = desk.notify_tries.get(key, 0) + 1
-    if (item is None or item.retry is not False) and tries < policy.attempts(stage.name, function):
-        wait = (
-            item.after if item is not None and item.after is not None else policy.backoff(stage.name, function, tries)
-        )
+    if (item is None or item.retry is not False) and tries < policy.attempts(stage.name, pin.function):
+        # Who says `Retry-After` is not called sooner; nor is the day that the tries take made shorter by it.
+        asked = item.after if item is not None and item.after is not None else 0.0
+        wait = max(asked, policy.backoff(stage.name, pin.function, tries))
         desk.notify_at[key] = world.now() + wait
         log.info(
-            "event=notify.retry job=%s revision=%s in=%.0f code=%s",
-            name,
-            final.revision,
+            "event=notify.retry job=%s revision=%s to=%s in=%.0f code=%s",
+            message.job,
+            message.final.revision,
+            message.to,
             wait,
             item.code if item else outcome.died,
         )
         return
-    code = item.code if item and item.code in CODES else outcome.died or "callback_failed"
+    code = item.code if item and item.code in CODES else outcome.died or _FAILED[message.to]
     letter = DeadLetter(
         stage=stage.name,
-        job=name,
-        recipe=job.pins[stage.name].recipe,
+        job=message.job,
+        recipe=pin.recipe,
         code=code,
         message=item.message if item and item.message else CODES[code].meaning,
         remedy=CODES[code].remedy,
@@ -140,11 +214,17 @@ async def _failed(
         at=world.clock.wall(),
     )
     desk.notify_letters[key] = letter
-    await _give_up(world, name, final, letter)
+    await _give_up(world, message, letter)
 
 
-async def _give_up(world: World, name: str, final: LastFinal, letter: DeadLetter) -> None:
-    """Write the dead letter. Where that fails it is written later, and the client is not called again for it."""
-    key = world.layout.dead_letter(letter.stage, f"{name}/{final.revision.removeprefix('r')}")
+def _places(outcome: Outcome) -> list[int]:
+    """Which people were told, though others were not."""
+    reached = outcome.body.get("reached")
+    return [place for place in reached if isinstance(place, int)] if isinstance(reached, list) else []
+
+
+async def _give_up(world: World, message: Message, letter: DeadLetter) -> None:
+    """Write the dead letter. Where that fails it is written later, and nobody is called again for it."""
+    key = world.layout.dead_letter(letter.stage, f"{message.job}/{message.name}")
     await world.store.put(key, letter.dump())
-    _done(world, name, final, "dead letter")
+    _done(world, message, "dead letter")

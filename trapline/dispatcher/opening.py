@@ -70,9 +70,9 @@ async def open_job(world: World, name: str) -> None:
         desk.opened = True
         return
     if desk.control is None:
-        desk.control = (load(JobControl, control.data) if control else None) or JobControl(
-            job=name, accepted_at=world.clock.wall()
-        )
+        known = load(JobControl, control.data) if control else None
+        desk.fresh = desk.fresh or known is None
+        desk.control = known or JobControl(job=name, accepted_at=world.clock.wall())
     job.problem, job.answered = "", job.answered or desk.control.answered
     try:
         await _accept(world, name, manifest)
@@ -167,7 +167,8 @@ def without_delivery(manifest: Manifest) -> dict[str, object]:
 
 def without_tokens(manifest: Manifest) -> dict[str, object]:
     """A manifest as functions may see it."""
-    return manifest.model_dump(mode="json", exclude={"callback"})
+    told = {"callback": {"format": manifest.told_as}} if manifest.callback else {}
+    return {**manifest.model_dump(mode="json", exclude={"callback"}), **told}
 
 
 def _targets(world: World, name: str, manifest: Manifest) -> dict[str, tuple[str, str, str]]:

@@ -39,7 +39,8 @@ class PipelinePolicy:
     def backoff(self, stage: str, function: str, attempt: int) -> float:
         delivery = self.pipeline.stages[stage].delivery(function)
         delay = delivery.backoffDelay.total_seconds()
-        return delay * attempt if delivery.backoffPolicy == "linear" else delay * 2 ** min(attempt - 1, 30)
+        wait = delay * attempt if delivery.backoffPolicy == "linear" else delay * 2 ** min(attempt - 1, 30)
+        return wait if delivery.backoffMax is None else min(wait, delivery.backoffMax.total_seconds())
 
 
 def graph_of(pipeline: Pipeline) -> Graph:
@@ -74,10 +75,11 @@ class World:
     in_charge: Callable[[], Awaitable[bool]] = field(default_factory=lambda: _always)  # asked before anything is named
     busy_with: Callable[[str, str], bool] = lambda job, but: False  # whether anything but this is under way for a job
     gathers_from: float = 0.0  # monotonic seconds: an engine that was overtaken may still be naming what it compiled
+    news: int = 0  # messages about open jobs that are under way
     desks: dict[str, Desk] = field(default_factory=dict)
     effects: defaultdict[str, deque[Effect]] = field(default_factory=lambda: defaultdict(deque))
     wanted: dict[str, bool] = field(default_factory=dict)  # `full`, `names`, `requests`: asked for now
-    refused: set[str] = field(default_factory=set)  # jobs whose names no store key can be made of
+    refused: set[str] = field(default_factory=set)  # what would be a job's folder or manifest, were its name a key
     canaries: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # nonce → who told of it, and when
     answered: set[tuple[str, str]] = field(default_factory=set)  # (key, etag) of requests
     models: dict[tuple[str, str], ModelRef] = field(default_factory=dict)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from trapline.executors.process import WorkerProcess
 from trapline.records import Outcome, Ticket
 
-LANES = {"fetch": 2, "gather": 2, "large gather": 2, "notify": 4}  # how many workers each may have
+# How many workers each may have. News of open jobs, and people whose mail server hangs, are in no client's way.
+LANES = {"fetch": 2, "gather": 2, "large gather": 2, "notify": 4, "people": 2, "news": 2}
 LARGE = 1_000  # members; a larger compile waits among its like
 SLOW = 1.0  # seconds a ticket may run before another worker is started for those that wait
 LOOK_EVERY = 0.25  # seconds
@@ -17,6 +18,9 @@ IDLE = 60.0  # seconds without work after which a worker is let go
 
 def lane_of(kind: str, ticket: Ticket) -> str:
     """The lane in which a ticket runs."""
+    if ticket.notify is not None and kind == "notify":
+        news = not ticket.notify.revision
+        return "news" if news else "people" if ticket.notify.to == "people" else kind
     large = ticket.gather is not None and ticket.gather.members > LARGE
     return "large gather" if large else kind
 

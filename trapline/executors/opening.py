@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from trapline.embedded import signing
 from trapline.embedded.store import EmbeddedConfig, EmbeddedStore
 from trapline.pipeline.load import load_pipeline
 from trapline.records import Frozen
 from trapline.runtime.runtime import Runtime
 from trapline.store.base import Store
 from trapline.store.open import open_store, settings_from
+from trapline.store.s3 import S3Store
 
 
 class WorkerConfig(Frozen):
@@ -42,6 +44,17 @@ def _prefixes(config: WorkerConfig, bucket: str) -> tuple[tuple[str, ...], tuple
     return (config.shared, config.polled) if bucket == config.bucket else ((), ("",))
 
 
+def signer(config: WorkerConfig, store: Store) -> Callable[[str, float], str]:
+    """What makes presigned addresses: (key, seconds) → URL."""
+
+    def sign(key: str, seconds: float) -> str:
+        data = config.data if config.store == "embedded" else None
+        through = store if isinstance(store, S3Store) else signing.client(data or Path(), config.bucket)
+        return through.sign(key, seconds)
+
+    return sign
+
+
 def open_runtime(config: WorkerConfig, store: Store, on_ready: Callable[[], None]) -> Runtime:
     """A worker's runtime."""
     pipeline = load_pipeline(config.project)
@@ -52,4 +65,5 @@ def open_runtime(config: WorkerConfig, store: Store, on_ready: Callable[[], None
         other=lambda bucket: open_configured(config, bucket),
         cache_bytes=config.cache_bytes,
         on_ready=on_ready,
+        sign=signer(config, store),
     )

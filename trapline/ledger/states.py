@@ -222,6 +222,7 @@ class Job:
         self.seal = ""  # of the last final revision
         self.finals: list[LastFinal] = []
         self.untold: list[LastFinal] = []  # final revisions without receipt or dead letter
+        self.untold_people: list[LastFinal] = []  # … of those that pipeline.yaml's `notify` names
         self.told = ""
         self.dead_gather = False
         self.gathering = False

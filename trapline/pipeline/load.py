@@ -118,6 +118,11 @@ def load_pipeline(folder: Path) -> Pipeline:
             own = folded(spec, name, own, functions[own.function])
         stages[name] = Stage(name, kinds[name], own, functions, parents[name])
         _check_stage(stages[name])
+    if spec.notify.to and not any(stage.kind == "notify" for stage in stages.values()):
+        raise ConfigError(
+            "pipeline.yaml: notify.to: no stage tells anybody.",
+            remedy=f"Add `notify: {{function: notify, from: {spec.prefixes.results}, to: {spec.prefixes.receipts}}}`.",
+        )
     return Pipeline(folder.resolve(), spec, stages)
 
 

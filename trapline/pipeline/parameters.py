@@ -67,7 +67,7 @@ def _violation(value: Any, schema: dict[str, Any]) -> str:
         return f"its schema refers to {shown(missing.ref)}, which is not in it"
     if error is None:
         return ""
-    place = "".join(f"{part}: " for part in error.absolute_path)
+    place = "".join(f"{part}: " for part in error.absolute_path if isinstance(part, str))
     return one_line(f"{place}{error.cause or error.message}")
 
 

@@ -41,7 +41,7 @@ _EXPECTED = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as settings need it: a date stays text, and a key that is given twice is an error."""
+    """YAML as settings need it: a date and a key such as `on` stay text; a key that is given twice is an error."""
 
     _depth = 0
 
@@ -56,6 +56,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if (key.tag, key.value) in seen:
                     raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)

@@ -18,6 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from trapline.pipeline.notices import Addresses, Lasting, as_settings
+from trapline.records import USUAL, Event
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _HANDLER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _TRIGGER = re.compile(r"[a-z][a-z0-9_]*")
@@ -133,6 +136,7 @@ class Delivery(Strict):
     retry: int = Field(3, ge=0, le=1000)
     backoffPolicy: Literal["linear", "exponential"] = "exponential"
     backoffDelay: Duration = timedelta(seconds=1)
+    backoffMax: SomeTime | None = None  # no wait between two tries is longer; None: no such limit
     timeout: SomeTime = timedelta(seconds=60)
 
 
@@ -260,6 +264,14 @@ class Results(Strict):
     keep: int = Field(20, ge=1)  # final revisions
 
 
+class Notices(Strict):
+    """Whom the operators want told, and how links are made. Never part of a pin or a recipe."""
+
+    to: Addresses = ()  # Apprise URLs
+    on: tuple[Event, ...] = USUAL
+    links: Annotated[Duration, Lasting] | None = None  # presigned https links, good for so long; None: s3://
+
+
 class Prefixes(Strict):
     """Where the parts lie, if not in the usual places."""
 
@@ -299,6 +311,7 @@ class PipelineSpec(Strict):
     outputs: Annotated[tuple[str, ...] | None, BeforeValidator(_one)] = None  # these three: see `gathered`
     events: dict[str, Any] | None = None
     project: dict[str, Any] | None = None
+    notify: Annotated[Notices, BeforeValidator(as_settings)] = Notices()
     prefixes: Prefixes = Prefixes()
     stages: dict[Name, StageSpec] = Field(min_length=1)
     executor: Literal["local"] = "local"

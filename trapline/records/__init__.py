@@ -6,11 +6,16 @@ Field names are what users read with `mc cat … | jq`. No behaviour beyond read
 from trapline.records.base import SCHEMA, Frozen, Record, SchemaNewer, load
 from trapline.records.control import Inflight, InflightTask, JobControl, Request, Seen
 from trapline.records.dead_letter import DeadLetter
+from trapline.records.events import NEWS, USUAL, Audience, Event
 from trapline.records.image import FileRef, ImageRecord, ModelRef, ProducedBy, Received, Source, StageNote, Usage
 from trapline.records.manifest import (
+    LEAST_LINKS,
     MANIFEST_BYTES,
     MANIFEST_DEPTH,
+    MOST_LINKS,
+    SECRET_PREFIX,
     Callback,
+    Format,
     Listed,
     Manifest,
     PipelineConfig,
@@ -27,13 +32,21 @@ from trapline.records.ticket import GatherOrder, Item, NotifyOrder, Previous, Ti
 
 __all__ = [
     "FINAL_STATES",
+    "LEAST_LINKS",
     "MANIFEST_BYTES",
     "MANIFEST_DEPTH",
+    "MOST_LINKS",
+    "NEWS",
     "SCHEMA",
+    "SECRET_PREFIX",
+    "USUAL",
+    "Audience",
     "Callback",
     "Changes",
     "DeadLetter",
+    "Event",
     "FileRef",
+    "Format",
     "Frozen",
     "GatherOrder",
     "ImageRecord",

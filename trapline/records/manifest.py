@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from trapline.errors import ManifestError
 from trapline.records.base import Frozen
+from trapline.records.events import USUAL, Event
 from trapline.wellformed import check_values, first_problem
+
+Format = Literal["standard", "antenna"]
+SECRET_PREFIX = "whsec_"  # of a token that signs
+LEAST_LINKS, MOST_LINKS = timedelta(minutes=1), timedelta(days=7)  # what a presigned link can be good for
 
 
 class Listed(Frozen):
@@ -39,11 +44,19 @@ class PipelineConfig(Frozen):
 
 
 class Callback(Frozen):
-    """Whom to tell. The token never leaves the manifest and the request it signs."""
+    """Whom to tell, of what, how. The token never leaves the manifest and the request it signs."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     callbackUrl: str = Field(max_length=4096)
     callbackToken: str = Field("", repr=False, max_length=4096)
+    on: tuple[Event, ...] = USUAL
+    format: Format | None = None  # None: what the manifest's own form asks for
+    links: timedelta | None = Field(None, ge=LEAST_LINKS, le=MOST_LINKS)  # presigned https links, good for so long
+
+    @property
+    def signs(self) -> bool:
+        """Whether the token is a secret that signs, and is never sent."""
+        return self.callbackToken.startswith(SECRET_PREFIX)
 
 
 class Manifest(Frozen):
@@ -59,6 +72,14 @@ class Manifest(Frozen):
     outputs: tuple[str, ...] | None = Field(None, max_length=100)  # the formats of this job's results
     deployment: dict[str, Any] = {}
     callback: Callback | None = None
+
+    @property
+    def told_as(self) -> Format:
+        """The form of the callback's body: the pipeline-controller's where the manifest is of its form."""
+        if self.callback is None or self.callback.format is not None:
+            return (self.callback and self.callback.format) or "standard"
+        token = bool(self.callback.callbackToken) and not self.callback.signs
+        return "antenna" if self.projectId and self.jobId and self.pipelineConfig and token else "standard"
 
 
 MANIFEST_BYTES = 64 * 2**20

@@ -19,6 +19,8 @@ class LastFinal(Frozen):
     n: int = Field(alias="N")
     seal: str
     revision: str = ""  # the folder's name
+    updates: bool = False  # an earlier final revision was named
+    people: bool = False  # those that pipeline.yaml's `notify` names are to be told of it, too
 
 
 class Changes(Frozen):
@@ -62,12 +64,15 @@ class Summary(Record):
 
 
 class Receipt(Record):
-    """Proof that the client was told of one revision (or that there was nobody to tell)."""
+    """Proof that one revision was told, or that there was nobody to tell or no wish to hear.
+
+    `<N>-<hash8>.json` is about the client, `<N>-<hash8>.people.json` about those that pipeline.yaml names.
+    """
 
     type: Literal["trapline.receipt"] = "trapline.receipt"
     job: str
     revision: str  # `<N>-<hash8>`
-    outcome: str  # `told`, `nobody`, `overtaken`
+    outcome: str  # `told`, `nobody`, `overtaken`, `unwanted`
     webhook_id: str = ""
     attempts: int = 1
     detail: dict[str, Any] = {}

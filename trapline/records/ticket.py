@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trapline.records.base import Frozen
+from trapline.records.events import Audience, Event
 from trapline.records.image import FileRef, Received
 from trapline.records.pin import Pin
 
@@ -47,12 +48,16 @@ class GatherOrder(Frozen):
 
 
 class NotifyOrder(Frozen):
-    """Whom to tell of which revision. The token is read from the manifest by the worker, never carried."""
+    """Whom to tell of what. Tokens and addresses are read by the worker, never carried."""
 
-    revision: str  # `<N>-<hash8>`
-    summary: str  # the key of the revision's own summary
+    to: Audience = "client"
+    event: Event = "completed"
+    revision: str = ""  # `<N>-<hash8>`; empty: news of an open job
+    summary: str = ""  # the key of the revision's own summary
+    news: dict[str, Any] = {}  # what there is to say of an open job
     webhook_id: str
     overtaken: bool = False
+    reached: tuple[int, ...] = ()  # people who were told already: places in `notify.to`
 
 
 class Ticket(Frozen):

@@ -166,16 +166,25 @@ class GatherItem:
 
 @dataclass
 class NotifyItem:
-    """One final revision whose client is to be told."""
+    """One message: of a final revision, of a job that is still open, or a test."""
 
     job: str
-    summary: Summary
-    callback: Callback | None
+    event: str  # opened, progress, completed, updated; or test
+    to: str  # client, or people: those that pipeline.yaml names
+    summary: Summary | None  # of the revision; None: news of an open job
+    news: dict[str, Any]  # what there is to say of an open job
+    callback: Callback | None = field(repr=False)  # its address may hold a secret, too
+    form: str  # of the body about a revision: standard, or antenna
+    client: dict[str, Any]  # jobId and pipelineRequestId, as the pipeline-controller's form has them
     webhook_id: str
     overtaken: bool
-    links: dict[str, str]  # file name → s3:// address
+    links: dict[str, str] = field(repr=False)  # file name → s3:// or presigned https:// address
+    people: dict[int, str] = field(repr=False)  # place in `notify.to` → Apprise URL, of those not told yet
+    open: Callable[[str], BinaryIO]  # a file of the revision
     secret: str = field(repr=False)  # Standard Webhooks secret (`whsec_…`), or empty
     parameters: dict[str, Any] = field(default_factory=dict)
+    reached: list[int] = field(default_factory=list)  # places of people who were told: noted one by one
+    sent: list[dict[str, Any]] = field(default_factory=list, repr=False)  # {to, headers, body}, secrets masked
 
 
 def sha256_of(path: Path) -> str:

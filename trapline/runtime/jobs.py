@@ -1,10 +1,9 @@
-"""The stages that are not about one image in the bucket: fetch, gather, notify."""
+"""The stages that bring images in and that compile a job: fetch and gather."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -31,26 +30,22 @@ from trapline.records import (
     ImageRecord,
     Item,
     ItemOutcome,
-    NotifyOrder,
     Outcome,
     Previous,
     RollEntry,
     Source,
-    Summary,
     Ticket,
     load,
-    read_manifest,
 )
 from trapline.registry import Registry
 from trapline.runtime import rolls
 from trapline.runtime.functions import Handler
 from trapline.runtime.images import answers, as_failure, failed, passing, store_failed
-from trapline.runtime.items import FetchItem, GatherItem, Member, NotifyItem, sha256_of
+from trapline.runtime.items import FetchItem, GatherItem, Member, sha256_of
 from trapline.runtime.rolls import Line
 from trapline.store.base import Store
 
 MEMBERS = "members.jsonl"  # beside a revision's files: the roll that it was made of
-WEBHOOK_SECRET = "TRAPLINE_WEBHOOK_SECRET"
 
 log = logging.getLogger("trapline.runtime")
 
@@ -66,7 +61,7 @@ class Differs(Exception):
 
 
 class JobStages:
-    """Runs fetch, gather and notify tickets against one store. `other` opens another bucket by name."""
+    """Runs fetch and gather tickets against one store. `other` opens another bucket by name."""
 
     def __init__(
         self,
@@ -138,7 +133,7 @@ class JobStages:
             found = ItemOutcome(rel=differs.rel, result="refused", stage=differs.stage, code=differs.code)
             return Outcome(ticket=ticket.id, items=(found,))
         except Exception as error:  # noqa: BLE001 - a function may raise anything
-            if self._ends_by_itself(error):
+            if ends_by_itself(error, self._store, self._layout):
                 return as_before(ticket, error)
             return Outcome(ticket=ticket.id, items=(failed(ticket.items[0], Source(), _compile_failure(error)),))
         if len(results) != 1 or not isinstance(results[0], dict):
@@ -182,7 +177,8 @@ class JobStages:
         if previous is None or file is None:
             return rolls.nothing
         try:
-            members, lines = (rolls.fetched(self._store, ref, folder) for ref in (previous.members, file))
+            members = rolls.fetched(self._store, previous.members, folder / "roll")
+            lines = rolls.fetched(self._store, file, folder / "lines")
         except (StoreError, KeyUnusable) as error:
             log.warning("event=gather.whole file=%r error=%s", file.key, error)
             return rolls.nothing
@@ -265,51 +261,11 @@ class JobStages:
                 raise
             raise Differs(entry.rel, entry.stage, "store_refused") from None
 
-    def _ends_by_itself(self, error: BaseException) -> bool:
-        """Whether the whole store (or disk) fails, and not just a key of this job."""
-        alone = isinstance(error, StoreError) and answers(self._store, self._layout)
-        return passing(error) and not alone
 
-    # -- notify
-
-    def notify(self, ticket: Ticket, order: NotifyOrder, handler: Handler) -> Outcome:
-        """Tell one revision's client; the receipt's body is the outcome's."""
-        item = ticket.items[0]
-        try:
-            results = list(handler.handle([self._notify_item(ticket, order)]))
-        except Exception as error:  # noqa: BLE001 - a function may raise anything
-            if self._ends_by_itself(error):
-                return as_before(ticket, error)
-            results = [as_failure(error)]
-        result = results[0] if len(results) == 1 else None
-        if isinstance(result, Failure):
-            return Outcome(ticket=ticket.id, items=(failed(item, Source(), result),))
-        if not isinstance(result, dict) or "outcome" not in result:
-            problem = Permanent("notify returned no outcome.", code="function_output")
-            return Outcome(ticket=ticket.id, items=(failed(item, Source(), problem),))
-        return Outcome(ticket=ticket.id, items=(ItemOutcome(rel=item.rel, result="done"),), body=result)
-
-    def _notify_item(self, ticket: Ticket, order: NotifyOrder) -> NotifyItem:
-        summary = load(Summary, self._store.get(order.summary).data)
-        if summary is None:
-            raise Permanent(f"{order.summary} is no summary.", code="function_error")
-        return NotifyItem(
-            job=ticket.job,
-            summary=summary,
-            callback=self._callback(ticket.job),
-            webhook_id=order.webhook_id,
-            overtaken=order.overtaken,
-            links={file.name: f"s3://{self._bucket}/{file.key}" for file in summary.files},
-            secret=os.environ.get(WEBHOOK_SECRET, ""),
-            parameters=ticket.pin.parameters,
-        )
-
-    def _callback(self, job: str) -> Any:
-        key = self._layout.manifest(job)
-        try:
-            return read_manifest(self._store.get(key).data, key).callback
-        except NotFound:
-            return None
+def ends_by_itself(error: BaseException, store: Store, layout: Layout) -> bool:
+    """Whether the whole store (or disk) fails, and not just a key of this job."""
+    alone = isinstance(error, StoreError) and answers(store, layout)
+    return passing(error) and not alone
 
 
 def as_before(ticket: Ticket, error: BaseException) -> Outcome:

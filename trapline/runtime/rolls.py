@@ -136,10 +136,10 @@ def nothing(entry: RollEntry) -> None:
     """Where no earlier revision will do: every member has to be read."""
 
 
-def fetched(store: Store, file: FileRef, folder: Path) -> Path | None:
-    """A revision's file, brought into a folder; None where it is not the one that was named. Raises `StoreError`."""
-    path, digest = folder / file.name, hashlib.sha256()
-    folder.mkdir(exist_ok=True)
+def fetched(store: Store, file: FileRef, path: Path) -> Path | None:
+    """A revision's file, brought here; None where it is not the one that was named. Raises `StoreError`."""
+    digest = hashlib.sha256()
+    path.parent.mkdir(exist_ok=True)
     with store.open(file.key) as source, path.open("wb") as sink:
         while piece := source.read(_PIECE):
             digest.update(piece)

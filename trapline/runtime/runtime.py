@@ -15,6 +15,7 @@ from trapline.runtime.functions import Functions, Handler, Models, RecipeRefused
 from trapline.runtime.images import STORE_PAUSE, ImageStage, as_failure, passing
 from trapline.runtime.jobs import JobStages, as_before
 from trapline.runtime.logs import captured
+from trapline.runtime.messages import Messages, Sign
 from trapline.store.base import Store
 
 log = logging.getLogger("trapline.runtime")
@@ -30,7 +31,7 @@ class Runtime:
     """Runs tickets of one pipeline against one store. `cache` is a local folder for models.
 
     `models` gives functions their models, if not the store does. `on_ready` is called for each ticket once its
-    function is set up: from then on the ticket's time counts.
+    function is set up: from then on the ticket's time counts. `sign` makes presigned addresses: (key, seconds) → URL.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Runtime:
         cache_bytes: int = 256 * 2**20,
         on_ready: Callable[[], None] = lambda: None,
         models: Models | None = None,
+        sign: Sign | None = None,
     ) -> None:
         layout = pipeline.layout
         self._on_ready = on_ready
@@ -56,6 +58,7 @@ class Runtime:
         most = pipeline.spec.images.max_pixels
         self._images = ImageStage(store, layout, most, clock, cache_bytes, leaf)
         self._jobs = JobStages(store, layout, pipeline.spec.bucket, other, clock, most)
+        self._messages = Messages(store, layout, pipeline.spec.bucket, pipeline.spec.notify, sign)
 
     def prefetch(self, ticket: Ticket) -> None:
         """Read ahead what a ticket will need."""
@@ -96,7 +99,7 @@ class Runtime:
         if ticket.gather is not None:
             return self._jobs.gather(ticket, ticket.gather, self._ready(ticket))
         if ticket.notify is not None:
-            return self._jobs.notify(ticket, ticket.notify, self._ready(ticket))
+            return self._messages.notify(ticket, ticket.notify, self._ready(ticket))
         return Outcome(ticket=ticket.id, recipe_refused="the ticket does not say what to do")
 
     def _kind(self, ticket: Ticket) -> str:

@@ -122,6 +122,11 @@ class S3Store:
             )
             return Entry(key, _plain(result["e_tag"]), size, time.time())
 
+    def sign(self, key: str, seconds: float) -> str:
+        """An address by which anybody may read an object for so long: a credential, never logged or stored."""
+        with refusals(key, self.settings):
+            return obstore.sign(self._client, "GET", self._full(key), timedelta(seconds=seconds))
+
     def delete(self, key: str) -> None:
         with suppress(NotFound), refusals(key, self.settings):
             obstore.delete(self._client, self._full(key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from functions.compile.document import Items, write_document
@@ -11,6 +12,9 @@ from functions.compile.picture import HUMAN, Mapping, Picture, corners, mapping,
 from functions.compile.results import Open, Results
 
 _CORNERS = ("x1", "y1", "x2", "y2")
+_SECRET = re.compile(
+    r"sig|token|cred|secret|key|auth|pass|policy", re.IGNORECASE
+)  # names in the query of a signed address
 
 
 def write(results: Results, open: Open) -> list[str]:
@@ -30,12 +34,23 @@ def write(results: Results, open: Open) -> list[str]:
 def _image(picture: Picture, addresses: dict[Any, Any]) -> dict[str, Any]:
     entry = {
         "sourceImageId": picture.id or picture.rel,
-        "sourceImageUrl": addresses.get(picture.id or "") or picture.key or picture.rel,
+        "sourceImageUrl": _address(addresses.get(picture.id or "")) or picture.key or picture.rel,
         "eventId": picture.event,
         "stages": [_stage(name, note) for name, note in picture.stages.items()],
         "detections": [_detection(picture, *named) for named in picture.named],
     }
     return {**entry, "failure": _failure(picture)} if picture.state != "done" else entry
+
+
+def _address(url: Any) -> str:
+    """An image's address as the manifest has it, without what lets its reader in: results are for more people."""
+    if not isinstance(url, str):
+        return ""
+    scheme, there, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    plain = f"{scheme}{there}{host.rpartition('@')[2]}{slash}{path}" if there else url
+    before, mark, query = plain.partition("?")
+    return before if _SECRET.search(query) else before + mark + query
 
 
 def _failure(picture: Picture) -> dict[str, Any]:

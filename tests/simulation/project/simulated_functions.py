@@ -31,7 +31,9 @@ class Surroundings(Protocol):
         """Whether something outside the function fails now."""
         ...
 
-    def told(self, job: str, revision: str, webhook_id: str) -> None: ...
+    def told(self, job: str, revision: str, webhook_id: str, to: str) -> None: ...
+
+    def news(self, job: str, event: str, to: str) -> None: ...
 
 
 HERE: list[Surroundings] = []  # the world that is played
@@ -187,7 +189,12 @@ class Notify:
         (item,) = items
         if item.overtaken:
             return [{"outcome": "overtaken"}]
+        if item.summary is None and HERE[0].fails("news", item.job):
+            return [Temporary("nobody listens", code="callback_failed")]
+        if item.summary is None:
+            HERE[0].news(item.job, item.event, item.to)
+            return [{"outcome": "told"}]
         if HERE[0].fails("notify", item.job):
             return [Temporary("the client does not answer", code="callback_failed")]
-        HERE[0].told(item.job, item.summary.revision, item.webhook_id)
-        return [{"outcome": "told" if item.callback else "nobody"}]
+        HERE[0].told(item.job, item.summary.revision, item.webhook_id, item.to)
+        return [{"outcome": "told" if item.callback or item.people else "nobody"}]

@@ -6,6 +6,7 @@ import mimetypes
 import re
 from urllib.parse import quote
 
+from functions.compile.bursts import stored
 from functions.compile.cells import cell, row
 from functions.compile.deployments import identity
 from functions.compile.outputs.camtrap_dp.deployments import deployment_id
@@ -50,7 +51,7 @@ def line(results: Results, picture: Picture) -> bytes:
 
 def _path(picture: Picture, base: str | None) -> str:
     """The image's address under the project's `media.base`, or else its key; escaped where the format needs it."""
-    key = picture.key or picture.rel
+    key = stored(picture.key or picture.rel)
     if base:
         return base.rstrip("/") + "/" + quote(key).replace("..", "%2E%2E")
     if cell(key) == key and _PLAIN.fullmatch(key):

@@ -47,7 +47,7 @@ def of_events(results: Results, taxa: Taxa) -> Iterator[bytes]:
             continue
         about = {
             **_span(results, event),
-            "observationID": f"event:{event.id}" + ("" if label is None else f"#{label}"),
+            "observationID": f"event:{event.id}" + ("" if label is None else f"#{label.replace('#', '%23')}"),
             "observationLevel": "event",
             "observationType": "blank" if label is None else taxa.type_of(label),
             "scientificName": taxa.name_of(label, classified=taxa.was_classified(label)) if label else None,

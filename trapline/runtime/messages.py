@@ -1,0 +1,125 @@
+"""The stage that tells: what `notify` is handed. Tokens, addresses and secrets are read here, and go nowhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, BinaryIO
+
+from trapline.errors import ConfigError, Failure, NotFound, Permanent
+from trapline.keys import Layout
+from trapline.pipeline.notices import resolved
+from trapline.pipeline.spec import Notices
+from trapline.records import (
+    ItemOutcome,
+    Manifest,
+    NotifyOrder,
+    Outcome,
+    Source,
+    Summary,
+    Ticket,
+    load,
+    read_manifest,
+)
+from trapline.runtime.functions import Handler
+from trapline.runtime.images import as_failure, failed
+from trapline.runtime.items import NotifyItem
+from trapline.runtime.jobs import as_before, ends_by_itself
+from trapline.store.base import Store
+
+WEBHOOK_SECRET = "TRAPLINE_WEBHOOK_SECRET"
+
+Sign = Callable[[str, float], str]  # (key, seconds) → a presigned address
+
+
+class Messages:
+    """Runs notify tickets against one store."""
+
+    def __init__(self, store: Store, layout: Layout, bucket: str, notices: Notices, sign: Sign | None) -> None:
+        self._store = store
+        self._layout = layout
+        self._bucket = bucket
+        self._notices = notices
+        self._sign = sign
+
+    def notify(self, ticket: Ticket, order: NotifyOrder, handler: Handler) -> Outcome:
+        """Tell one message; the receipt's body is the outcome's."""
+        item, reached = ticket.items[0], list[int]()
+        try:
+            handed = self.item(ticket.job, order, ticket.pin.parameters)
+            reached = handed.reached
+            results = list(handler.handle([handed]))
+        except Exception as error:  # noqa: BLE001 - a function may raise anything
+            if ends_by_itself(error, self._store, self._layout):
+                return as_before(ticket, error)
+            results = [as_failure(error)]
+        result = results[0] if len(results) == 1 else None
+        if not isinstance(result, Failure) and (not isinstance(result, dict) or "outcome" not in result):
+            result = Permanent("notify returned no outcome.", code="function_output")
+        if isinstance(result, Failure):
+            body = {"reached": reached} if reached else {}
+            return Outcome(ticket=ticket.id, items=(failed(item, Source(), result),), body=body)
+        return Outcome(ticket=ticket.id, items=(ItemOutcome(rel=item.rel, result="done"),), body=result)
+
+    def item(self, job: str, order: NotifyOrder, parameters: dict[str, Any], event: str = "") -> NotifyItem:
+        """What the function is handed. `event`: in place of the order's, for a test."""
+        summary, manifest = self._summary(order.summary), self._manifest(job)
+        return NotifyItem(
+            job=job,
+            event=event or order.event,
+            to=order.to,
+            summary=summary,
+            news=order.news,
+            callback=manifest.callback if manifest else None,
+            form=manifest.told_as if manifest else "standard",
+            client=_client(job, manifest),
+            webhook_id=order.webhook_id,
+            overtaken=order.overtaken,
+            links=self._links(order, manifest, summary),
+            people=self._people(order),
+            open=lambda name: self._file(summary, name),
+            secret=os.environ.get(WEBHOOK_SECRET, ""),
+            parameters=parameters,
+        )
+
+    def _summary(self, key: str) -> Summary | None:
+        summary = load(Summary, self._store.get(key).data) if key else None
+        if key and summary is None:
+            raise Permanent(f"{key} is no summary.", code="function_error")
+        return summary
+
+    def _manifest(self, job: str) -> Manifest | None:
+        key = self._layout.manifest(job)
+        try:
+            return read_manifest(self._store.get(key).data, key)
+        except NotFound:
+            return None
+
+    def _links(self, order: NotifyOrder, manifest: Manifest | None, summary: Summary | None) -> dict[str, str]:
+        callback = manifest.callback if manifest and order.to == "client" else None
+        lasting = (callback.links if callback else None) or self._notices.links
+        return {file.name: self._link(file.key, lasting) for file in (summary.files if summary else ())}
+
+    def _link(self, key: str, lasting: timedelta | None) -> str:
+        if lasting is None or self._sign is None:
+            return f"s3://{self._bucket}/{key}"
+        return self._sign(key, lasting.total_seconds())
+
+    def _people(self, order: NotifyOrder) -> dict[int, str]:
+        if order.to != "people":
+            return {}
+        places = [place for place in range(len(self._notices.to)) if place not in order.reached]
+        try:
+            return {place: resolved(self._notices.to[place]) for place in places}
+        except ConfigError as error:
+            raise Permanent(error.message, code="notice_failed", remedy=error.remedy) from None
+
+    def _file(self, summary: Summary | None, name: str) -> BinaryIO:
+        """A file of the revision. Raises `KeyError` where it has none of that name."""
+        return self._store.open({file.name: file.key for file in (summary.files if summary else ())}[name])
+
+
+def _client(job: str, manifest: Manifest | None) -> dict[str, Any]:
+    """How the pipeline-controller's form names a job: a request's id is the job's name."""
+    return {"jobId": (manifest.jobId if manifest else "") or job, "pipelineRequestId": job}
