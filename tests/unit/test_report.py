@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from functions.compile import figures
 from functions.compile.outputs.report import album, survey
 from functions.compile.outputs.report.sample import Sample, lot
-from functions.compile.outputs.report.text import coded, place, plain, shortened
+from functions.compile.outputs.report.text import coded, listed_or_counted, place, plain, shortened
 from tests.nights import JOB, SHA, Job, done, failed
 from trapline.errors import CODES, Permanent, StoreUnavailable
 from trapline.images import Image
@@ -72,6 +72,13 @@ def row(page: str, name: str) -> list[str]:
     """The cells of a row of the table of kinds."""
     (line,) = [line for line in page.splitlines() if f"<bdi>{name}</bdi></th>" in line and "main" in line]
     return re.findall(r"<td[^>]*>([^<]*)</td>", line)
+
+
+def test_when_is_by_the_clock_of_the_place_and_several_places_are_counted(tmp_path: Path) -> None:
+    utc = found("Xestia", at="2026-11-20T23:30:00+00:00")
+    said = words(report(tmp_path / "one", done(f"{JOB}/a.jpg", utc)))
+    assert "21 November 2026, 00:30 (Europe/Copenhagen)" in said and "55.60000° N, 12.50000° E" in said
+    assert (listed_or_counted(["a"], "places"), listed_or_counted(["a", "b"], "places")) == ("a", "2 places")
 
 
 def test_one_moth_in_twenty_frames_of_an_event_is_one_individual(tmp_path: Path) -> None:

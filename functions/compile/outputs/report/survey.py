@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from functions.compile.outputs.report.sample import Sample, lot
+from functions.compile.outputs.report.text import place
 from functions.compile.picture import Mapping, Picture, corners, label_of, mapping, sureness
 from functions.compile.results import Results
 from functions.compile.tally import LABELS
@@ -17,6 +17,7 @@ CROPS = 480  # cut at most …
 CROPS_EACH = 24  # … of one kind
 KINDS = 160  # kinds of which crops are cut, those with the most first
 NAMES = 40  # images of one failure that are named
+PLACES = 1000  # and time zones that are told apart
 MADE = 100  # ways of making records that are told apart
 _FAILED = frozenset(("failed", "blocked"))
 
@@ -74,7 +75,8 @@ class Survey:
     made: Counter[Made] = field(default_factory=Counter)
     with_things: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
-    place: tuple[Any, Any] = (None, None)  # latitude, longitude
+    places: set[str] = field(default_factory=set)  # coordinates, as they are said
+    zones: set[str] = field(default_factory=set)  # IANA names
 
     @property
     def ranked(self) -> list[Kind]:
@@ -118,17 +120,16 @@ def _failed(found: Survey, picture: Picture) -> None:
 
 def _read(found: Survey, number: int, picture: Picture) -> None:
     (found.with_things if picture.named else found.empty).offer(lot(picture.rel), number)
-    if found.place == (None, None):
-        found.place = picture.coordinates
+    _where(found, picture)
     _made(found, picture.stages)
     seen = set()
-    for place, (detection, top) in enumerate(picture.named):
+    for thing, (detection, top) in enumerate(picture.named):
         kind = _kind(found, label_of(detection, top))
         if kind is None:
             continue
         _thing(kind, sureness(detection, top))
         if corners(detection) is not None:
-            kind.crops.offer(lot(picture.rel, place), (number, place))
+            kind.crops.offer(lot(picture.rel, thing), (number, thing))
         if kind.label not in seen:
             seen.add(kind.label)
             kind.images += 1
@@ -145,6 +146,12 @@ def _thing(kind: Kind, sure: float | None) -> None:
     if sure is not None:
         kind.said += 1
         kind.sureness += sure
+
+
+def _where(found: Survey, picture: Picture) -> None:
+    for known, said in ((found.places, place(*picture.coordinates)), (found.zones, picture.timezone)):
+        if said and len(known) < PLACES:
+            known.add(said)
 
 
 def _made(found: Survey, stages: dict[str, Mapping]) -> None:

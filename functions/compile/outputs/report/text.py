@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
@@ -78,7 +79,14 @@ def place(latitude: Any, longitude: Any) -> str:
     return f"{abs(numbers[0]):.5f}° {north}, {abs(numbers[1]):.5f}° {east}"
 
 
-def listed(names: Iterable[str]) -> str:
-    """`a, b and c`."""
-    *most, last = list(names) or [""]
-    return f"{', '.join(most)} and {last}" if most else last
+def listed_or_counted(names: Sequence[str], things: str) -> str:
+    """The only one, or how many there are."""
+    return names[0] if len(names) == 1 else f"{len(names):,} {things}" if names else ""
+
+
+def local(when: datetime | None, there: ZoneInfo | None) -> datetime | None:
+    """A time as a clock in that time zone says; as it is where it has no offset, or there is no zone."""
+    try:
+        return when.astimezone(there) if when and there and when.tzinfo else when
+    except OverflowError:  # at the calendar's very ends
+        return when
