@@ -162,7 +162,7 @@ class Layout:
         return f"{self.root}{self.receipts}{job}/{revision}{_RECORD}"
 
     def status_of(self, job: str, suffix: str) -> str:
-        """`suffix` is `.json`, `.txt` or `.received.csv`."""
+        """`suffix` is `.json`, `.txt`, `.received.csv` or `.sha256`."""
         return f"{self.root}{self.status}{job}{suffix}"
 
     def review(self, job: str) -> str:
