@@ -268,7 +268,7 @@ def told(*rels: str, job: str = JOB, ignored: dict[str, str] | None = None) -> l
     for rel in rels:
         book.ledger.arrived(rel, "e1", 5, cast(Any, None), 0.0)
     book.job(job).ignored = ignored or {}
-    world = cast(Any, SimpleNamespace(ledger=book.ledger))
+    world = cast(Any, SimpleNamespace(ledger=book.ledger, layout=LAYOUT))
     return [file.file for file in read_table(table(received(world, book.job(job))), "status/x.received.csv")]
 
 

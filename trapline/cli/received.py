@@ -16,7 +16,7 @@ from trapline.cli.place import Place
 from trapline.cli.received_told import Checked, Verdict, document, tell, tell_early
 from trapline.cli.upload import digests
 from trapline.errors import ConfigError, NotFound, StoreDenied
-from trapline.keys import UNSORTED, Layout
+from trapline.keys import Layout
 from trapline.records.received import read_table
 from trapline.store.base import Entry, Store
 
@@ -91,7 +91,9 @@ def _check(place: Place, store: Store, job: str, folder: Path, card: Card, out: 
 def _entries(store: Store, layout: Layout, job: str) -> dict[str, Entry] | None:
     """The bucket's listing of a job, by the names that the engine's list uses; None where it may not be read."""
     try:
-        return {_name_in_list(layout, job, entry.key): entry for entry in _listing(store, layout, job)}
+        return {
+            layout.name_in_list(job, layout.rel_of_image(entry.key)): entry for entry in _listing(store, layout, job)
+        }
     except StoreDenied:
         return None
 
@@ -102,21 +104,12 @@ def _listing(store: Store, layout: Layout, job: str) -> Iterator[Entry]:
         yield from store.list(prefix) if deep else store.level(prefix).entries
 
 
-def _name_in_list(layout: Layout, job: str, key: str) -> str:
-    rel = layout.rel_of_image(key)
-    return rel if _whole_names(job) else rel.removeprefix(f"{job}/")
-
-
-def _whole_names(job: str) -> bool:
-    return job.rsplit("/", maxsplit=1)[-1] == UNSORTED
-
-
 def _reread(store: Store, layout: Layout, job: str) -> Callable[[str], str]:
     """What takes the sha256 of a file of the job, where the bucket is a folder of this machine; empty: it is gone."""
 
     def reread(name: str) -> str:
         try:
-            with store.open(layout.image(name if _whole_names(job) else f"{job}/{name}")) as stream:
+            with store.open(layout.image(layout.rel_in_list(job, name))) as stream:
                 return digests(stream)[0]
         except NotFound:
             return ""

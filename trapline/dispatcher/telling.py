@@ -11,7 +11,6 @@ from trapline.dispatcher import refusals
 from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
-from trapline.keys import UNSORTED
 from trapline.ledger import closing
 from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PASSED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
 from trapline.records import StageCount, Status
@@ -242,23 +241,17 @@ def line(status: Status) -> bytes:
 
 def received(world: World, job: Job) -> Iterator[ReceivedFile]:
     """Every file of a job that was received, is ignored or cannot be used."""
-    graph = world.ledger.graph
+    graph, layout = world.ledger.graph, world.layout
     for rel in sorted(job.images):
         image = job.images[rel]
         state, failure = image.states[graph.last], closing.cause(graph, image)
         code = failure.code if failure and state not in PASSED else ""
-        name = _in_job(job.name, rel)
+        name = layout.name_in_list(job.name, rel)
         yield ReceivedFile(name, max(image.size, 0), image.sha256, _word(state), code, image.etag)
     for rel, why in sorted(job.ignored.items()):
-        yield ReceivedFile(_in_job(job.name, rel), state="ignored", code=why)
+        yield ReceivedFile(layout.name_in_list(job.name, rel), state="ignored", code=why)
     for key in sorted(job.unusable):
         yield ReceivedFile(key, state="failed", code="key_unusable")
-
-
-def _in_job(job: str, rel: str) -> str:
-    """A name relative to the job's folder; whole where the job has more places than one."""
-    unsorted = job.rsplit("/", maxsplit=1)[-1] == UNSORTED
-    return rel if unsorted else rel.removeprefix(job + "/")
 
 
 def _word(state: int) -> str:
