@@ -16,7 +16,18 @@ from trapline.cli.bucket_commands import bucket_events, doctor
 from trapline.cli.engine_commands import bench, demo, init, up
 from trapline.cli.evaluate_command import evaluate
 from trapline.cli.functions_commands import functions
-from trapline.cli.job_commands import cancel, explain, notify, received, reprocess, results, retry, status, submit, sweep
+from trapline.cli.job_commands import (
+    cancel,
+    explain,
+    notify,
+    received,
+    reprocess,
+    results,
+    retry,
+    status,
+    submit,
+    sweep,
+)
 from trapline.cli.models_commands import models
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, TraplineError
 

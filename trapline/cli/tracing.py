@@ -233,16 +233,15 @@ def _failure(letter: DeadLetter, key: str, pin: Pin | None = None) -> StageStory
         at=letter.at,
         recipe=letter.recipe,
         current=pin.recipe == letter.recipe if pin else None,
-        failure=_words(letter),
+        failure=words_of(letter),
         source=letter.source.sha256,
     )
 
 
-def _words(letter: DeadLetter) -> dict[str, Any]:
-    known = CODES.get(letter.code, CODES["function_error"])
-    remedy = letter.remedy or known.remedy
-    told = {"code": letter.code, "meaning": known.meaning, "message": letter.message, "remedy": remedy}
-    return {**told, "retried": known.retried}
+def words_of(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter's own words, and whether such a failure is tried again by itself."""
+    said = letter.model_dump(include={"code", "meaning", "message", "remedy"})
+    return {**said, "retried": letter.code in CODES and CODES[letter.code].retried}
 
 
 # -- the results

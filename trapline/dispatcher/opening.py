@@ -11,7 +11,7 @@ from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
 from trapline.environments.checking import check_functions
 from trapline.environments.chosen import needed_for
-from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
+from trapline.errors import CODES, ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
 from trapline.ledger import closing
 from trapline.pipeline.reading import shown
 from trapline.pipeline.recipe import config_digest, digest, kept_pins, needed_models, resolve_pins
@@ -175,7 +175,7 @@ def _targets(world: World, name: str, manifest: Manifest) -> dict[str, tuple[str
     for listed in manifest.sourceImages:
         rel, url = _target(world, name, listed)
         if rel in targets and targets[rel][2] != url:
-            raise ManifestError(f"sourceImages: {listed.id!r} is listed twice.", remedy="List each image once.")
+            raise ManifestError(f"sourceImages: {listed.id!r} is listed twice.", remedy=CODES["listed_twice"].remedy)
         targets.setdefault(rel, (listed.id, listed.eventId or "", url))
     return targets
 

@@ -13,7 +13,7 @@ from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger import closing
 from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PASSED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
-from trapline.records import StageCount, Status
+from trapline.records import StageCount, Status, codes_in_words
 from trapline.records.received import ReceivedFile, checksums, table
 
 EVERY = 1.0  # seconds between two statuses of one job
@@ -112,7 +112,8 @@ def build(world: World, job: Job, now: float) -> Status:
         images=_images(world, job),
         stages=stages,
         failures=by_code(world, job),
-        failed=tuple({"rel": rel, **f._asdict()} for rel, f in failed[:100]),
+        codes=codes_in_words(by_code(world, job)),
+        failed=tuple(f.told(rel) for rel, f in failed[:100]),
         ignored=dict(Counter(job.ignored.values())),
         ignored_names=tuple(sorted(job.ignored)[:20]),
         expected=_expected(job),
