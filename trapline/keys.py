@@ -124,6 +124,13 @@ class Layout:
         """Every key at which a job's `_DONE` or `_CANCEL` may stand."""
         return [f"{self.root}{self.incoming}{place}{name}" for place, _ in self.job_places(job)]
 
+    def listed(self, job: str, bucket: str, image_id: str, url: str) -> tuple[str, bool]:
+        """The rel of an image that a manifest lists, and whether it lies in the job's own folder already."""
+        key = url.removeprefix(f"s3://{bucket}/")
+        if key.startswith(self.image(f"{job}/")) and not self.why_ignored(self.rel_of_image(key)):
+            return self.rel_of_image(key), True
+        return f"{job}/{fetched_name(image_id, url)}", False
+
     def check_job(self, job: str) -> None:
         """Raise `KeyUnusable` where a job's name has the wrong shape."""
         parts = job.split("/")
@@ -162,8 +169,20 @@ class Layout:
         return f"{self.root}{self.receipts}{job}/{revision}{_RECORD}"
 
     def status_of(self, job: str, suffix: str) -> str:
-        """`suffix` is `.json`, `.txt` or `.received.csv`."""
+        """`suffix` is `.json`, `.txt`, `.received.csv` or `.sha256`."""
         return f"{self.root}{self.status}{job}{suffix}"
+
+    def name_in_list(self, job: str, rel: str) -> str:
+        """An image's name in the lists of what was received: whole where the job has more places than one."""
+        return rel if self._is_unsorted(job) else rel.removeprefix(f"{job}/")
+
+    def rel_in_list(self, job: str, name: str) -> str:
+        """The rel of such a name."""
+        return name if self._is_unsorted(job) else f"{job}/{name}"
+
+    @staticmethod
+    def _is_unsorted(job: str) -> bool:
+        return job.rsplit("/", maxsplit=1)[-1] == UNSORTED
 
     def review(self, job: str) -> str:
         """The table in which a person says what is on a job's images."""
@@ -354,11 +373,15 @@ def suffix_of(name: str) -> str:
 
 def fetched_name(image_id: str, url: str) -> str:
     """The file name under which `fetch` stores a listed image: known from the manifest alone."""
-    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", image_id).strip("-")[:60] or "image"
     suffix = suffix_of(_path(url).rpartition("/")[2])
     known = suffix.lstrip(".") if suffix in IMAGE_SUFFIXES else "image"
     digest = short_hash("\n".join((image_id, url)), 8)
-    return f"{slug}-{digest}.{known}"
+    return f"{slug(image_id)}-{digest}.{known}"
+
+
+def slug(image_id: str) -> str:
+    """A manifest's id as a file's name begins with it."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", image_id).strip("-")[:60] or "image"
 
 
 def _path(url: str) -> str:

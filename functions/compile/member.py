@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from trapline.errors import CODES
-from trapline.records import DeadLetter, ImageRecord, RollEntry
+from trapline.records import DeadLetter, ImageRecord, RollEntry, in_words
 
 
 class Member(Protocol):
@@ -62,9 +61,9 @@ class View:
         """Why the member failed: its dead letter, or what the roll alone knows."""
         letter, entry = self.member.dead_letter, self.member.entry
         if letter is not None:
-            return {"stage": letter.stage, "code": letter.code, "message": letter.message, "remedy": letter.remedy}
+            told = {"message": letter.message, "remedy": letter.remedy}
+            return {"stage": letter.stage, "code": letter.code, "meaning": letter.meaning, **told}
         if self.state not in ("failed", "blocked"):
             return None
-        code = CODES.get(entry.code)
-        texts = (code.meaning, code.remedy) if code else ("", "")
-        return {"stage": entry.stage, "code": entry.code, "message": texts[0], "remedy": texts[1]}
+        words = in_words(entry.code)
+        return {"stage": entry.stage, "code": entry.code, **words, "message": words["meaning"]}

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.notify.item import Item
-from trapline.records import Summary
+from trapline.records import Summary, codes_in_words
 
 
 def message(item: Item, now: datetime) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def facts(summary: Summary) -> dict[str, Any]:
         "revision": summary.revision,
         "images": summary.images,
         "failures_by_code": summary.failures_by_code,
+        "codes": codes_in_words(summary.failures_by_code),
         "results": summary.results,
         **changes,
     }

@@ -107,6 +107,8 @@ def comparable(key: str, data: bytes) -> bytes:
         return _plain(json.loads(data))
     if key.endswith(".jsonl"):
         return b"\n".join(_plain(json.loads(line)) for line in data.splitlines())
+    if key.endswith(".received.csv"):
+        data = b"\r\n".join(line.rpartition(b",")[0] for line in data.split(b"\r\n"))  # without the etag
     if key.startswith("status/") and key.endswith(".txt"):
         return _without_time(data)
     return _NUMBERED.sub(r"rN-\1", data.decode()).encode()

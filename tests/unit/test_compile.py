@@ -10,6 +10,7 @@ import pytest
 
 from functions.compile.table import COLUMNS
 from tests.compiled import FORMULAS, SHA, Member, compiled, done, failed, moth, note, with_detections
+from trapline.errors import CODES
 from trapline.records import RollEntry
 
 TABLES = ("observations.csv", "events.csv")
@@ -45,7 +46,8 @@ def test_a_line_tells_an_image_that_was_not_read_from_one_without_detections() -
     item, _ = compiled(done("a.jpg"), failed("b.jpg"))
     empty, unread = item.lines
     assert (empty["detections"], unread["detections"]) == ([], None)
-    assert unread["failure"] == {"stage": "detect", "code": "image_truncated", "message": "cut", "remedy": "again"}
+    words = {"meaning": CODES["image_truncated"].meaning, "message": "cut", "remedy": "again"}
+    assert unread["failure"] == {"stage": "detect", "code": "image_truncated", **words}
     assert "failure" not in empty
 
 

@@ -24,6 +24,7 @@ from trapline.dispatcher.telling import received
 from trapline.errors import KeyUnusable
 from trapline.keys import Layout
 from trapline.records import RollEntry
+from trapline.records.received import read_table, table
 from trapline.runtime.jobs import roll_lines
 from trapline.store.base import KeyLimits, Store
 from trapline.store.folder import LIMITS as FOLDER_LIMITS
@@ -239,16 +240,16 @@ def test_names_come_back_from_the_result_files(rels: list[str]) -> None:
 @example(texts=["=1", "'=1", "''=1"])
 def test_texts_of_functions_come_back_from_the_table(texts: list[str]) -> None:
     found = [moth(label=text, id=text, classifications=[{"label": text, "score": 1}]) for text in texts]
-    table = list(rows(compiled(with_detections(*found)).files["observations.csv"]))
+    observed = list(rows(compiled(with_detections(*found)).files["observations.csv"]))
     for column in ("detection_id", "detection_label", "label"):
-        assert [plain(row[column]) for row in table] == texts
+        assert [plain(row[column]) for row in observed] == texts
 
 
 @given(one=names, other=names)
 @example(one="=1", other="'=1")
 def test_two_texts_never_look_alike_in_the_table(one: str, other: str) -> None:
-    table = list(rows(compiled(with_detections(moth(label=one), moth(label=other))).files["observations.csv"]))
-    assert (table[0]["detection_label"] == table[1]["detection_label"]) == (one == other)
+    observed = list(rows(compiled(with_detections(moth(label=one), moth(label=other))).files["observations.csv"]))
+    assert (observed[0]["detection_label"] == observed[1]["detection_label"]) == (one == other)
 
 
 @given(rels=several)
@@ -267,15 +268,15 @@ def told(*rels: str, job: str = JOB, ignored: dict[str, str] | None = None) -> l
     for rel in rels:
         book.ledger.arrived(rel, "e1", 5, cast(Any, None), 0.0)
     book.job(job).ignored = ignored or {}
-    world = cast(Any, SimpleNamespace(ledger=book.ledger))
-    return [row["file"] for row in rows(received(world, book.job(job)))]
+    world = cast(Any, SimpleNamespace(ledger=book.ledger, layout=LAYOUT))
+    return [file.file for file in read_table(table(received(world, book.job(job))), "status/x.received.csv")]
 
 
 @settings(max_examples=60, deadline=None)
 @given(rels=several)
 @example(rels=[f"{JOB}/{name}" for name in ODD])
 def test_names_come_back_from_the_list_of_what_was_received(rels: list[str]) -> None:
-    assert [plain(name) for name in told(*rels)] == [rel.removeprefix(f"{JOB}/") for rel in sorted(rels)]
+    assert told(*rels) == [rel.removeprefix(f"{JOB}/") for rel in sorted(rels)]
 
 
 def test_two_images_of_an_unsorted_job_never_look_alike_in_what_was_received() -> None:

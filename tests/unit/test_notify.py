@@ -20,7 +20,7 @@ from standardwebhooks.webhooks import Webhook
 
 from functions.notify.handler import Notify
 from trapline.errors import Failure, Permanent, Temporary
-from trapline.records import Callback, FileRef, Summary
+from trapline.records import Callback, FileRef, Summary, codes_in_words
 
 OWN = "whsec_" + base64.b64encode(b"the pipeline's own secret").decode()
 CLIENTS = "whsec_" + base64.b64encode(b"what the client chose itself").decode()
@@ -130,6 +130,7 @@ def test_the_client_is_told_what_became_of_its_job(client: Client) -> None:
         "revision": "r3-0a1b2c3d",
         "images": {"total": 6, "failed": 1},
         "failures_by_code": {"image_truncated": 1},
+        "codes": codes_in_words(["image_truncated"]),
         "results": {"detections": 9, "labels": {"蛾": 9}},
         "client": {"projectId": "ecos", "jobId": "ea12"},
         "links": {"results.jsonl": "s3://traps/results/ecos/ea12/results.jsonl"},

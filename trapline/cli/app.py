@@ -16,7 +16,18 @@ from trapline.cli.bucket_commands import bucket_events, doctor
 from trapline.cli.engine_commands import bench, demo, init, up
 from trapline.cli.evaluate_command import evaluate
 from trapline.cli.functions_commands import functions
-from trapline.cli.job_commands import cancel, explain, notify, reprocess, results, retry, status, submit, sweep
+from trapline.cli.job_commands import (
+    cancel,
+    explain,
+    notify,
+    received,
+    reprocess,
+    results,
+    retry,
+    status,
+    submit,
+    sweep,
+)
 from trapline.cli.models_commands import models
 from trapline.errors import ConfigError, KeyUnusable, ManifestError, TraplineError
 
@@ -36,7 +47,7 @@ app = typer.Typer(
 
 for group in (models, bucket_events, new, functions):
     app.add_typer(group)
-for command in (up, demo, submit, status, results, retry, reprocess, cancel, sweep, explain, notify):
+for command in (up, demo, submit, status, received, results, retry, reprocess, cancel, sweep, explain, notify):
     app.command()(command)
 app.command("try")(try_)
 for command in (doctor, init, bench, evaluate):

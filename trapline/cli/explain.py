@@ -2,124 +2,104 @@
 
 from __future__ import annotations
 
-import difflib
-import shlex
+import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from trapline.cli import jobs, words
+from trapline.cli import words
+from trapline.cli.fate import Fate, fate
+from trapline.cli.finding import find_image
 from trapline.cli.place import Place
 from trapline.cli.results import best_label, where
 from trapline.cli.tracing import Explanation, StageStory, trace
-from trapline.errors import CODES, TraplineError
-from trapline.keys import Layout
-from trapline.store.base import Store
-
-CANDIDATES = 10  # keys that an ambiguous name lists
+from trapline.cli.upload import digests
 
 
 def explain(place: Place, key: str, *, as_json: bool) -> None:
     """Find the image that is meant and tell its story."""
     store = place.store()
-    rel = find(place, store, key)
-    story = trace(place, store, rel)
+    meant = find_image(place, store, key)
+    story = trace(place, store, meant.rel)
+    story.card = _on_card(meant.card) if meant.card else None
     if as_json:
-        words.emit(story.document())
+        words.emit(document(story))
     else:
-        _tell(words.console(), place, story)
+        _tell(words.console(), place, story, fate(story))
 
 
-# -- which image is meant
+def _on_card(file: Path) -> dict[str, Any]:
+    with file.open("rb") as stream:
+        return {"path": str(file), "sha256": digests(stream)[0]}
 
 
-def find(place: Place, store: Store, what: str) -> str:
-    """The rel of the image that a person means. Raises `TraplineError` naming the candidates."""
-    layout = place.layout
-    meaning = layout.meaning(what)
-    exact = meaning.rel if meaning.kind in ("record", "dead_letter") else what.removeprefix(layout.prefix("incoming"))
-    if exact and _mentioned(layout, store, exact):
-        return exact
-    rels = sorted(set(_rels(layout, store)))
-    matches = _matching(rels, exact.strip("/"))
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        shown = "".join(f"\n  {layout.prefix('incoming')}{words.safe(rel)}" for rel in matches[:CANDIDATES])
-        more = f"\n  … and {len(matches) - CANDIDATES} more" if len(matches) > CANDIDATES else ""
-        raise TraplineError(f"{what!r} could be any of {len(matches)} images; name more of the path:{shown}{more}")
-    raise TraplineError(
-        f"There is no image {words.safe(what)!r} in {store.describe()}.", remedy=_close(exact, rels, place)
-    )
-
-
-def _mentioned(layout: Layout, store: Store, rel: str) -> bool:
-    """Whether the bucket holds anything about a path."""
-    if rel.endswith("/"):
-        return False
-    keys = [layout.image(rel), *(layout.record(stage, rel) for stage in layout.records)]
-    keys += [layout.dead_letter(stage, rel) for stage in (*layout.records, "fetch")]
-    if any(_there(store, key) for key in keys):
-        return True
-    status = jobs.status_of(store, layout, layout.job_of(rel))
-    return status is not None and rel in status.not_received
-
-
-def _there(store: Store, key: str) -> bool:
-    try:
-        return jobs.head(store, key) is not None
-    except TraplineError:
-        return False
-
-
-def _rels(layout: Layout, store: Store) -> Iterator[str]:
-    """Every path under `incoming/`, and those of failures whose image is not there."""
-    for entry in store.list(layout.prefix("incoming")):
-        meaning = layout.meaning(entry.key)
-        if meaning.kind in ("image", "ignored") and meaning.why != "folder marker":
-            yield meaning.rel
-    for entry in store.list(layout.prefix("failed")):
-        meaning = layout.meaning(entry.key)
-        if meaning.kind == "dead_letter" and meaning.stage in (*layout.records, "fetch"):
-            yield meaning.rel
-
-
-def _matching(rels: list[str], end: str) -> list[str]:
-    """The paths that end like this, at a `/`; or whose file name without its suffix is this."""
-    ends = [rel for rel in rels if rel == end or rel.endswith(f"/{end}")]
-    return ends or [rel for rel in rels if rel.rpartition("/")[2].rpartition(".")[0] == end]
-
-
-def _close(what: str, rels: list[str], place: Place) -> str:
-    names = {rel.rpartition("/")[2]: rel for rel in rels}
-    close = difflib.get_close_matches(what.rpartition("/")[2], names, n=3, cutoff=0.6)
-    if close:
-        return f"Did you mean {' or '.join(words.safe(names[name]) for name in close)}?"
-    return f"`trapline status` lists the jobs; an image's key begins with {place.layout.prefix('incoming')}."
+def document(story: Explanation) -> dict[str, Any]:
+    """The story as JSON."""
+    labels = Counter(best_label(detection)[0] for detection in story.detections or ())
+    told = fate(story)
+    counted = {
+        "fate": told.kind,
+        "what": told.what,
+        "todo": told.todo,
+        "detections": None if story.detections is None else len(story.detections),
+        "labels": dict(labels.most_common()),
+        "exists": story.size is not None,
+    }
+    said: dict[str, Any] = json.loads(json.dumps({**asdict(story), **counted}, default=datetime.isoformat))
+    return said
 
 
 # -- the story
 
 
-def _tell(out: Console, place: Place, story: Explanation) -> None:
+def _tell(out: Console, place: Place, story: Explanation, told: Fate) -> None:
     words.say(out, words.safe(story.key), style="bold")
-    _line(out, "job", f"{words.safe(story.job)} ({story.job_state or 'no engine has looked at it'})")
-    _line(out, "object", _object(story))
-    if story.ignored:
-        _line(out, "ignored", f"{story.ignored}; nothing is done with it")
-    if story.unusable:
-        _line(out, "unusable", story.unusable)
-    if story.not_received:
-        _line(out, "not received", f"{CODES['not_received'].meaning} {CODES['not_received'].remedy}")
+    bad = told.kind in ("failed", "not_received", "unusable")
+    words.say(out, f"  {words.safe(told.what)}", style="red" if bad else "")
+    if told.todo:
+        _line(out, "to do", words.safe(told.todo))
+    _line(out, "job", _job(story))
+    _line(out, "image", _object(story))
+    if story.card:
+        _line(out, "on the card", _card(story))
     if story.received_at or story.trigger:
         _line(out, "first seen", f"{words.moment(story.received_at)}, {_by(story.trigger)}")
-    for stage in story.stages if not (story.ignored or story.unusable) else ():
-        _stage(out, story, stage)
-    _found(out, story)
     if not (story.ignored or story.unusable):
-        _line(out, "results", _results(place, story))
+        _read(out, place, story)
+
+
+def _read(out: Console, place: Place, story: Explanation) -> None:
+    """What stages did, and where it is in the results."""
+    for stage in story.stages:
+        _stage(out, stage)
+    _line(out, "results", _results(place, story))
+    for line in _history(story):
+        _line(out, "", line, style="dim")
+
+
+def _job(story: Explanation) -> str:
+    state = story.job_state or "no engine has looked at it"
+    listed = f", listed as {words.safe(story.manifest_id)}" if story.manifest_id else ""
+    return f"{words.safe(story.job)} ({state}){listed} {story.job_open}".rstrip()
+
+
+def _card(story: Explanation) -> str:
+    here = story.card or {}
+    same = "the same bytes" if here.get("sha256") == story.sha256 else "other bytes than in the bucket"
+    return f"{words.safe(str(here.get('path')))}: {same}"
+
+
+def _history(story: Explanation) -> Iterator[str]:
+    """Earlier revisions, where they were made of other bytes or say something else."""
+    if len({(told.state, told.sha256) for told in story.revisions}) > 1:
+        for told in story.revisions:
+            bytes_ = "these bytes" if told.sha256 == story.sha256 else f"other bytes ({told.sha256[:16]}…)"
+            yield f"{told.revision}: {told.state}, of {bytes_}"
 
 
 def _line(out: Console, name: str, text: str, style: str = "") -> None:
@@ -134,12 +114,12 @@ def _object(story: Explanation) -> str:
     if story.size is None:
         return "is not in the bucket (any more)"
     changed = "; changed since it was read" if story.sha256_read not in ("", story.sha256) else ""
-    return f"{words.size(story.size)}, sha256 {story.sha256[:16]}…{changed}"
+    return f"{words.safe(story.where)}, {words.size(story.size)}, sha256 {story.sha256[:16]}…{changed}"
 
 
-def _stage(out: Console, story: Explanation, stage: StageStory) -> None:
+def _stage(out: Console, stage: StageStory) -> None:
     if stage.outcome == "failed":
-        _failed(out, story, stage)
+        _failed(out, stage)
         return
     _line(out, stage.stage, _outcome(stage))
     for line in _made_with(stage):
@@ -169,22 +149,11 @@ def _made_with(stage: StageStory) -> Iterator[str]:
     yield words.safe(stage.key)
 
 
-def _failed(out: Console, story: Explanation, stage: StageStory) -> None:
-    failure: dict[str, Any] = stage.failure or {}
-    _line(out, stage.stage, f"failed, {failure.get('code')}: {words.safe(str(failure.get('message')))}", style="red")
-    _line(out, "", f"{words.plural(stage.attempts, 'attempt')}, the last {words.moment(stage.at)}")
+def _failed(out: Console, stage: StageStory) -> None:
+    code = (stage.failure or {}).get("code")
+    tried = f"{words.plural(stage.attempts, 'attempt')}, the last {words.moment(stage.at)}"
+    _line(out, stage.stage, f"failed, {code}, {tried}", style="red")
     _line(out, "", words.safe(stage.key), style="dim")
-    if failure.get("remedy"):
-        _line(out, "to do", str(failure["remedy"]))
-    _line(out, "to try again", f"trapline retry {words.safe(shlex.quote(story.key))}")
-
-
-def _found(out: Console, story: Explanation) -> None:
-    if story.detections is None:
-        return
-    labels = Counter(best_label(d)[0] for d in story.detections)
-    named = ", ".join(f"{words.safe(label)} {count}" for label, count in labels.most_common())
-    _line(out, "found", f"{words.plural(len(story.detections), 'detection')}" + (f": {named}" if named else ""))
 
 
 def _results(place: Place, story: Explanation) -> str:

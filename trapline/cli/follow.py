@@ -34,6 +34,9 @@ class Display(Protocol):
     def upload(self, sent: int, total: int, note: str) -> None:
         """Bytes that are over, of those that will be."""
 
+    def reading(self, read: int, total: int) -> None:
+        """Bytes of this machine that are read, of those that will be."""
+
     def status(self, status: Status | None) -> None:
         """The newest status; None: there is none yet."""
 
@@ -159,6 +162,9 @@ class Bars:
     def upload(self, sent: int, total: int, note: str) -> None:
         self._row("upload", sent, total, note, words.size)
 
+    def reading(self, read: int, total: int) -> None:
+        self._row("reading", read, total, "", words.size)
+
     def status(self, status: Status | None) -> None:
         if status is None:
             self._below = Text("Waiting for the engine to see it.", style="dim")
@@ -227,6 +233,9 @@ class Lines:
     def upload(self, sent: int, total: int, note: str) -> None:
         text = f"upload {words.size(sent)}/{words.size(total)}" + (f", {note}" if note else "")
         self._say("upload", text, now=sent >= total)
+
+    def reading(self, read: int, total: int) -> None:
+        self._say("reading", f"reading {words.size(read)}/{words.size(total)}", now=read >= total)
 
     def status(self, status: Status | None) -> None:
         if status is None:

@@ -93,6 +93,31 @@ def results(
 
 
 @located
+def received(
+    job: JobName,
+    card: Annotated[Path, typer.Argument(metavar="CARD", help="The folder where the memory card is.")],
+    images_only: Annotated[
+        bool, typer.Option("--images-only", help="Files that no stage reads (videos, RAW) may be lost.")
+    ] = False,
+    where: Where = HERE,
+    json_: Json = False,
+) -> None:
+    """Say whether a memory card may be wiped.
+
+    Compares every image on the card, byte for byte, with what the engine read of the job and what the bucket holds
+    now. Names what is missing or damaged, what is still to be read, and what was left out. Keys that may read status/
+    alone are enough. Writes and deletes nothing.
+
+    Exit code 0: safe to wipe; 1: not; 3: not yet, the engine has still to read something.
+
+    Example: trapline received st7/2026-11-20 /media/card
+    """
+    from trapline.cli.received import received as run_received
+
+    run_received(where.place(), job, card, images_only=images_only, as_json=json_)
+
+
+@located
 def retry(
     what: Annotated[str, typer.Argument(metavar="JOB|KEY", help="A job, or one image as `trapline explain` takes it.")],
     where: Where = HERE,

@@ -11,9 +11,10 @@ from typing import TypeVar
 from trapline.cli.place import Place
 from trapline.cli.words import safe
 from trapline.errors import KeyUnusable, NotFound, TraplineError
-from trapline.keys import Layout
+from trapline.keys import DONE, Layout
 from trapline.records import FINAL_STATES, JobControl, Manifest, Record, Status, Summary, load, read_manifest
 from trapline.store.base import Entry, Store
+from trapline.sweep import read_done
 
 R = TypeVar("R", bound=Record)
 
@@ -64,6 +65,15 @@ def manifest_of(store: Store, layout: Layout, job: str) -> Manifest | None:
     with suppress(TraplineError):
         return read_manifest(data, layout.manifest(job)) if data is not None else None
     return None
+
+
+def named_by_done(store: Store, layout: Layout, job: str) -> dict[str, str]:
+    """What a job's `_DONE` names: rel → sha256. Empty for one without names, and where a manifest rules instead."""
+    found: dict[str, str] = {}
+    for key in layout.markers(job, DONE):
+        if data := read_bytes(store, key):
+            found |= read_done("", data, layout.rel_of_image(key).removesuffix(DONE)).names
+    return {} if found and head(store, layout.manifest(job)) else found
 
 
 def is_final(status: Status) -> bool:

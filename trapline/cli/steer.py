@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from trapline.cli import jobs, words
-from trapline.cli.explain import find
+from trapline.cli.finding import find
 from trapline.cli.place import Place, writer
 from trapline.errors import TraplineError
 from trapline.keys import CANCEL, Layout

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from trapline.cli.interrupt import saying
 from trapline.cli.place import Place, s3_client
 from trapline.cli.results import show_found
 from trapline.cli.upload import Found, Sent, There, Upload, find_files
-from trapline.errors import ConfigError, ManifestError
+from trapline.errors import ConfigError, ManifestError, TraplineError
 from trapline.keys import CANCEL, Layout, suffix_of
 from trapline.records import Status, read_manifest
+from trapline.records.received import read_table
 from trapline.store.base import Store
 
 EXIT_FAILED, EXIT_CANCELLED = 3, 4
@@ -121,15 +121,15 @@ def _why_none(found: Found, layout: Layout) -> str:
 def what_is_there(place: Place, reader: Store, job: str) -> There:
     """What the bucket holds of a job already."""
     entries = {entry.key: entry for entry in reader.list(place.layout.image(f"{job}/"))}
-    listed = jobs.read_bytes(reader, place.layout.status_of(job, ".received.csv")) if place.endpoint else None
-    return There(reader, entries, _sums(listed or b""), local=place.endpoint is None)
+    key = place.layout.status_of(job, ".received.csv")
+    listed = jobs.read_bytes(reader, key) if place.endpoint else None
+    return There(reader, entries, _sums(listed, key), local=place.endpoint is None)
 
 
-def _sums(listed: bytes) -> dict[str, tuple[int, str]]:
-    rows = csv.DictReader(io.StringIO(listed.decode("utf-8", "replace"), newline=""))
-    return {
-        row["file"]: (int(row["size"]), row["sha256"]) for row in rows if row.get("sha256") and row["size"].isdecimal()
-    }
+def _sums(listed: bytes | None, key: str) -> dict[str, tuple[int, str]]:
+    with suppress(TraplineError):  # then every file is sent
+        return {file.file: (file.size, file.sha256) for file in read_table(listed or b"", key) if file.sha256}
+    return {}
 
 
 def _send(upload: Upload, found: Found, shown: Display) -> Sent:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from trapline.cli import jobs
+from trapline.cli.follow import waiting_for
 from trapline.cli.place import Place
-from trapline.cli.results import best_label
-from trapline.errors import KeyUnusable, NotFound, TraplineError
+from trapline.cli.results import where
+from trapline.errors import CODES, KeyUnusable, NotFound, TraplineError
 from trapline.keys import Layout
-from trapline.records import DeadLetter, ImageRecord, Pin, RollEntry, Status
+from trapline.records import DeadLetter, ImageRecord, Pin, RollEntry
 from trapline.store.base import Store
+
+REVISIONS = 5  # final revisions that are looked into, the newest first
 
 
 @dataclass
@@ -34,9 +37,19 @@ class StageStory:
     model: dict[str, Any] | None = None
     recipe: str = ""
     current: bool | None = None  # whether the recipe is the job's present one; None: nobody knows
-    failure: dict[str, Any] | None = None  # code, message, remedy
+    failure: dict[str, Any] | None = None  # code, meaning, message, remedy, retried
+    source: str = ""  # the sha256 of the image that this is about
     blocked_by: str = ""
     missing: list[str] = field(default_factory=list)  # stages that it went on without
+
+
+@dataclass
+class InRevision:
+    """What a final revision says of the image."""
+
+    revision: str
+    state: str
+    sha256: str  # of the bytes that it was made of
 
 
 @dataclass
@@ -46,13 +59,22 @@ class Explanation:
     key: str
     rel: str
     job: str
+    where: str = ""  # a path of this machine, or an address
     job_state: str = ""
+    job_open: str = ""  # what an open job waits for, in words
+    job_message: str = ""
+    cancelled: bool = False  # a `_CANCEL` stands
+    engine_missing: str = ""
+    card: dict[str, Any] | None = None  # the file of this machine that was named: path, sha256
     size: int | None = None  # bytes; None: the object is not there
     sha256: str = ""  # of the object now
     sha256_read: str = ""  # of the bytes that the newest record is about
     ignored: str = ""
     unusable: str = ""
-    not_received: bool = False
+    not_received: bool = False  # `_DONE` names it with other bytes than are there, or it is not there
+    done_sha256: str = ""  # what `_DONE` says
+    listed: bool | None = None  # whether the job's manifest lists it; None: there is no manifest
+    manifest_id: str = ""
     trigger: str = ""
     received_at: datetime | None = None
     stages: list[StageStory] = field(default_factory=list)
@@ -61,31 +83,46 @@ class Explanation:
     revision: str = ""  # the newest final one
     results: str = ""  # its folder's key
     state_in_revision: str | None = None  # None: it is not in it
-
-    def document(self) -> dict[str, Any]:
-        """The same as JSON."""
-        labels = Counter(best_label(d)[0] for d in self.detections or ())
-        counted = {
-            "detections": None if self.detections is None else len(self.detections),
-            "labels": dict(labels.most_common()),
-        }
-        document: dict[str, Any] = json.loads(json.dumps({**asdict(self), **counted}, default=datetime.isoformat))
-        return {**document, "exists": self.size is not None}
+    revisions: list[InRevision] = field(default_factory=list)  # the newest final ones that have it, newest first
+    review: dict[str, Any] | None = None  # what a person says of it at labels/<job>.csv, as the newest results have it
 
 
 def trace(place: Place, store: Store, rel: str) -> Explanation:
     """Read everything about an image."""
     layout = place.layout
     job = layout.job_of(rel)
-    status = jobs.status_of(store, layout, job)
-    story = Explanation(layout.image(rel), rel, job, status.state if status else "")
+    story = Explanation(layout.image(rel), rel, job, where(place, layout.image(rel)))
     story.ignored = layout.why_ignored(rel)
+    story.engine_missing = jobs.engine_missing(place)
     _object(store, story)
-    _unusable(layout, store, story, status)
+    _job(layout, store, story)
+    _unusable(layout, store, story)
+    _manifest(place, store, story)
     control = jobs.control_of(store, layout, job)
     _stages(place, store, story, control.pins if control else {})
-    _revision(store, layout, story)
+    _revisions(store, layout, story)
     return story
+
+
+def _job(layout: Layout, store: Store, story: Explanation) -> None:
+    status = jobs.status_of(store, layout, story.job)
+    story.cancelled = jobs.cancelled(store, layout, story.job)
+    if status is not None:
+        story.job_state, story.job_message = status.state, status.message
+        story.job_open = waiting_for(status)
+    story.done_sha256 = jobs.named_by_done(store, layout, story.job).get(story.rel, "")
+    story.not_received = story.done_sha256 not in ("", story.sha256) and not story.ignored
+
+
+def _manifest(place: Place, store: Store, story: Explanation) -> None:
+    manifest = jobs.manifest_of(store, place.layout, story.job)
+    if manifest is None:
+        return
+    story.listed = False
+    for listed in manifest.sourceImages:
+        if place.layout.listed(story.job, place.bucket, listed.id, listed.url)[0] == story.rel:
+            story.listed, story.manifest_id = True, listed.id
+            return
 
 
 def _object(store: Store, story: Explanation) -> None:
@@ -100,13 +137,12 @@ def _object(store: Store, story: Explanation) -> None:
     story.size, story.sha256 = size, digest.hexdigest()
 
 
-def _unusable(layout: Layout, store: Store, story: Explanation, status: Status | None) -> None:
+def _unusable(layout: Layout, store: Store, story: Explanation) -> None:
     """Why the key cannot be worked with, as the engine noted it."""
     data = jobs.read_bytes(store, layout.quarantined(story.key))
     if data is not None:
         with suppress(ValueError, AttributeError):
             story.unusable = str(json.loads(data).get("why", ""))
-    story.not_received = status is not None and story.rel in status.not_received
 
 
 # -- the stages
@@ -116,7 +152,7 @@ def _stages(place: Place, store: Store, story: Explanation, pins: dict[str, Pin]
     layout = place.layout
     fetch = place.pipeline.of_kind("fetch")
     failed: set[str] = set()
-    if fetch and (letter := jobs.read(store, DeadLetter, layout.dead_letter(fetch.name, story.rel))):
+    if fetch and (letter := _letter(store, layout.dead_letter(fetch.name, story.rel))):
         story.stages.append(_failure(letter, layout.dead_letter(fetch.name, story.rel)))
         failed.add(fetch.name)
     for name in place.pipeline.image_stages:
@@ -145,9 +181,17 @@ def _stage(layout: Layout, store: Store, story: Explanation, name: str, pin: Pin
     return StageStory(name, "waiting")
 
 
+def _letter(store: Store, key: str) -> DeadLetter | None:
+    with suppress(KeyUnusable):
+        return jobs.read(store, DeadLetter, key)
+    return None
+
+
 def _record(store: Store, key: str) -> ImageRecord | None:
     try:
         return jobs.read(store, ImageRecord, key)
+    except KeyUnusable:
+        return None
     except TraplineError as error:
         raise TraplineError(f"{key}: {error.message}", remedy="Upgrade Trapline.") from None
 
@@ -176,6 +220,7 @@ def _success(record: ImageRecord, key: str, pin: Pin | None) -> StageStory:
         recipe=record.recipe,
         current=pin.recipe == record.recipe if pin else None,
         missing=list(record.missing or ()),
+        source=record.source.sha256,
     )
 
 
@@ -188,21 +233,59 @@ def _failure(letter: DeadLetter, key: str, pin: Pin | None = None) -> StageStory
         at=letter.at,
         recipe=letter.recipe,
         current=pin.recipe == letter.recipe if pin else None,
-        failure={"code": letter.code, "message": letter.message, "remedy": letter.remedy},
+        failure=words_of(letter),
+        source=letter.source.sha256,
     )
+
+
+def words_of(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter's own words, and whether such a failure is tried again by itself."""
+    said = letter.model_dump(include={"code", "meaning", "message", "remedy"})
+    return {**said, "retried": letter.code in CODES and CODES[letter.code].retried}
 
 
 # -- the results
 
 
-def _revision(store: Store, layout: Layout, story: Explanation) -> None:
+def _revisions(store: Store, layout: Layout, story: Explanation) -> None:
     summary = jobs.summary_of(store, layout, story.job)
     if summary is None or summary.last_final is None:
         return
     story.revision = summary.last_final.revision
     story.results = layout.result(story.job, f"{story.revision}/")
-    for line in (jobs.read_bytes(store, story.results + "members.jsonl") or b"").splitlines():
-        entry = RollEntry.read(line)
-        if entry.rel == story.rel:
-            story.state_in_revision = entry.state
-            return
+    names = [final.revision for final in reversed(summary.finals)] or [story.revision]
+    for name in names[:REVISIONS]:
+        if line := _line_of(store, layout.result(story.job, f"{name}/members.jsonl"), story.rel):
+            entry = RollEntry.read(line)
+            story.revisions.append(InRevision(name, entry.state, entry.sha256))
+    newest = next((told for told in story.revisions if told.revision == story.revision), None)
+    story.state_in_revision = newest.state if newest else None
+    if newest:
+        _review(store, story)
+
+
+def _review(store: Store, story: Explanation) -> None:
+    """What a person says of the image, and of each of its detections."""
+    line = _line_of(store, f"{story.results}results.jsonl", story.rel)
+    review = json.loads(line).get("review") if line else None
+    story.review = review if isinstance(review, dict) else None
+
+
+def _line_of(store: Store, key: str, rel: str) -> bytes | None:
+    """The line about an image in a file that has one for each."""
+    needles = {json.dumps(rel, ensure_ascii=plain).encode("utf-8", "replace") for plain in (True, False)}
+    with suppress(NotFound), store.open(key) as stream:
+        for line in _lines(stream):
+            if any(needle in line for needle in needles) and json.loads(line).get("rel") == rel:
+                return line
+    return None
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file that may be too large to hold."""
+    rest = b""
+    while piece := stream.read(1 << 20):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest

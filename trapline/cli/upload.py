@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from trapline.errors import KeyUnusable, SurroundingsError, TraplineError
 from trapline.keys import Layout
+from trapline.records.received import sum_line
 from trapline.store.base import Entry, KeyLimits, Store
 from trapline.store.naming import why_unusable
 
@@ -101,7 +102,7 @@ class There:
             return False
         if self.local:
             with self.store.open(key) as stream:
-                return _digests(stream)[0] == sha256
+                return digests(stream)[0] == sha256
         return entry.etag == md5 if _MD5.match(entry.etag) else self.sums.get(file.name) == (file.size, sha256)
 
 
@@ -168,7 +169,7 @@ class Upload:
         key = self._layout.image(f"{self._job}/{file.name}")
         with file.path.open("rb") as stream:
             data = stream.read() if file.size <= WHOLE else None
-            sha256, md5 = _digests(stream if data is None else io.BytesIO(data))
+            sha256, md5 = digests(stream if data is None else io.BytesIO(data))
         there = self._there.same(key, file, sha256, md5)
         if not there and data is not None:
             self._store.put(key, data)
@@ -190,15 +191,11 @@ class Upload:
 
 def done_body(sums: dict[str, str]) -> bytes:
     """The `_DONE` of an upload: what `sha256sum` prints, names relative to the job's folder."""
-    return "".join(f"{_line(sha256, name)}\n" for name, sha256 in sorted(sums.items())).encode()
+    return "".join(f"{sum_line(sha256, name)}\n" for name, sha256 in sorted(sums.items())).encode()
 
 
-def _line(sha256: str, name: str) -> str:
-    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    return f"{'' if escaped == name else chr(92)}{sha256}  {escaped}"
-
-
-def _digests(stream: BinaryIO) -> tuple[str, str]:
+def digests(stream: BinaryIO) -> tuple[str, str]:
+    """The sha256 and the md5 of what a stream still holds."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     while piece := stream.read(_PIECE):
         sha256.update(piece)

@@ -13,7 +13,7 @@ from trapline.dispatcher.summaries import MOST_NAMED, Compiled, summary_of
 from trapline.dispatcher.world import World
 from trapline.errors import CODES, StoreUnavailable
 from trapline.ledger import closing, marks
-from trapline.ledger.states import FAILED, Job
+from trapline.ledger.states import FAILED, Failed, Job
 from trapline.ledger.tasks import REFUSALS
 from trapline.pipeline.load import Stage
 from trapline.pipeline.recipe import digest
@@ -336,15 +336,15 @@ async def _give_up(
 ) -> None:
     """`compile` itself is dead: its dead letter, and a FAILED summary, so that the client is told."""
     job, desk = world.ledger.jobs[name], world.desk(name)
-    known = CODES.get(code, CODES["compile_failed"])
-    message = item.message if item and item.message else known.meaning
+    code = code if code in CODES else "compile_failed"
+    message = item.message if item and item.message else CODES[code].meaning
     letter = DeadLetter(
         stage=gather.name,
         job=name,
         recipe=job.pins[gather.name].recipe,
         code=code,
         message=message,
-        remedy=known.remedy,
+        remedy=item.remedy if item and item.code == code else "",
         attempts=desk.gather_tries,
         at=world.clock.wall(),
     )
@@ -352,7 +352,7 @@ async def _give_up(
     desk.gather_tries = 0
     job.dead_gather = True
     entries = list(closing.roll(world.ledger.graph, job))
-    failure = {"rel": "", "stage": gather.name, "code": code, "message": message, "remedy": known.remedy}
+    failure = Failed(gather.name, code, message, letter.remedy).told("")
     outcome = Outcome(ticket="", body={"failure": failure})
     await _publish(world, name, Compiled(as_final.revision, as_final, entries, outcome), began)
 

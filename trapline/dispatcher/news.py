@@ -84,5 +84,6 @@ def _news(job: Job, status: Status) -> dict[str, Any]:
         **said,
         "stages": {name: count.text for name, count in status.stages.items()},
         "failures_by_code": status.failures,
+        "codes": status.codes,
         "client": {key: value for key, value in client.items() if value},
     }

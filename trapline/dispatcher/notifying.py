@@ -209,7 +209,7 @@ async def _failed(world: World, stage: Stage, message: Message, outcome: Outcome
         recipe=pin.recipe,
         code=code,
         message=item.message if item and item.message else CODES[code].meaning,
-        remedy=CODES[code].remedy,
+        remedy=item.remedy if item and item.code == code else "",
         attempts=tries,
         at=world.clock.wall(),
     )

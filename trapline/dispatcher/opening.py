@@ -11,8 +11,7 @@ from trapline.dispatcher import charting, control_record, effects, refusals
 from trapline.dispatcher.world import World
 from trapline.environments.checking import check_functions
 from trapline.environments.chosen import needed_for
-from trapline.errors import ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
-from trapline.keys import fetched_name
+from trapline.errors import CODES, ConfigError, KeyUnusable, ManifestError, NotFound, StoreError
 from trapline.ledger import closing
 from trapline.pipeline.reading import shown
 from trapline.pipeline.recipe import config_digest, digest, kept_pins, needed_models, resolve_pins
@@ -176,26 +175,24 @@ def _targets(world: World, name: str, manifest: Manifest) -> dict[str, tuple[str
     for listed in manifest.sourceImages:
         rel, url = _target(world, name, listed)
         if rel in targets and targets[rel][2] != url:
-            raise ManifestError(f"sourceImages: {listed.id!r} is listed twice.", remedy="List each image once.")
+            raise ManifestError(f"sourceImages: {listed.id!r} is listed twice.", remedy=CODES["listed_twice"].remedy)
         targets.setdefault(rel, (listed.id, listed.eventId or "", url))
     return targets
 
 
 def _target(world: World, name: str, listed: Listed) -> tuple[str, str]:
     """(rel, url to fetch): an image already in the job's own folder is used in place."""
-    own = world.layout.image(name + "/")
-    here = f"s3://{world.pipeline.spec.bucket}/"
-    url = listed.url.removeprefix(here)
-    if url.startswith(own) and not world.layout.why_ignored(world.layout.rel_of_image(url)):
-        rel = world.layout.rel_of_image(url)
+    rel, here = world.layout.listed(name, world.pipeline.spec.bucket, listed.id, listed.url)
+    if here:
         world.layout.check(rel, world.layout.records, world.store.limits.key, world.store.limits.segment)
         return rel, ""
     if world.ledger.graph.fetch < 0:
+        own = world.layout.image(f"{name}/")
         raise ManifestError(
             f"sourceImages: {listed.id!r} is not under {own}, and this pipeline has no stage that fetches.",
             remedy="Add a stage with `function: fetch, from: jobs/, to: incoming/`.",
         )
-    return f"{name}/{fetched_name(listed.id, listed.url)}", listed.url
+    return rel, listed.url
 
 
 async def _set_deadline(world: World, name: str, manifest: Manifest) -> None:

@@ -10,7 +10,7 @@ from trapline.dispatcher import telling
 from trapline.dispatcher.world import World
 from trapline.ledger import closing
 from trapline.ledger.states import Job
-from trapline.records import FileRef, LastFinal, Outcome, RollEntry, Summary
+from trapline.records import FileRef, LastFinal, Outcome, RollEntry, Summary, codes_in_words
 
 MOST_NAMED = 1_000  # failures, ignored and missing files that a summary names
 
@@ -32,7 +32,7 @@ def summary_of(world: World, job: Job, compiled: Compiled) -> Summary:
     graph = world.ledger.graph
     state = closing.final_state(graph, job) if as_final else closing.state(graph, job)
     finals = [*job.finals, as_final][-world.pipeline.spec.results.keep :] if as_final else job.finals
-    failures = [{"rel": rel, **f._asdict()} for rel, f in closing.failures(graph, job)]
+    failures = [f.told(rel) for rel, f in closing.failures(graph, job)]
     missing = closing.not_received(job) if as_final else []
     return Summary(
         job=job.name,
@@ -48,6 +48,7 @@ def summary_of(world: World, job: Job, compiled: Compiled) -> Summary:
         images=_counts(compiled.entries, job),
         failures=tuple(failures[:MOST_NAMED]),
         failures_by_code=telling.by_code(world, job),
+        codes=codes_in_words(telling.by_code(world, job)),
         not_received=tuple(m for m in missing[:MOST_NAMED] if m),
         not_received_count=len(missing),
         done_problem=job.done.problem if as_final and job.done else "",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,18 +11,16 @@ from trapline.dispatcher import refusals
 from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
-from trapline.keys import UNSORTED
 from trapline.ledger import closing
 from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PASSED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
-from trapline.records import StageCount, Status
+from trapline.records import StageCount, Status, codes_in_words
+from trapline.records.received import ReceivedFile, checksums, table
 
 EVERY = 1.0  # seconds between two statuses of one job
 VERIFYING = 30.0  # seconds in which a job that was closed is looked through, before its status says so
 RATE_OVER = 60.0  # seconds over which the rate is taken
 RECEIVED_EVERY = 5.0
 _NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing", "key_unusable")
-_MARK = "'"
-_FORMULA = tuple("=+-@＝＋－＠")
 LINE_BYTES = 159  # of the one line, without its end
 
 
@@ -76,7 +73,7 @@ def _marks(world: World, job: Job) -> tuple[Any, ...]:
 
 
 async def write(world: World, name: str) -> None:
-    """Write a job's status, its one line, and from time to time the list of what was received."""
+    """Write a job's status, its one line, and from time to time the lists of what was received."""
     job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
     seq, marks, now = job.seq, _marks(world, job), world.now()
     status = build(world, job, now)
@@ -88,8 +85,9 @@ async def write(world: World, name: str) -> None:
         job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000
     ):
         desk.received_at = now
-        key = layout.status_of(name, ".received.csv")
-        await refusals.put(world, key, received(world, job), "text/csv; charset=utf-8")
+        files = list(received(world, job))
+        await refusals.put(world, layout.status_of(name, ".received.csv"), table(files), "text/csv; charset=utf-8")
+        await refusals.put(world, layout.status_of(name, ".sha256"), checksums(files), "text/plain; charset=utf-8")
         desk.received_seq = seq
     desk.status_seq, desk.status_state = seq, marks
     world.on_change(name)
@@ -114,7 +112,8 @@ def build(world: World, job: Job, now: float) -> Status:
         images=_images(world, job),
         stages=stages,
         failures=by_code(world, job),
-        failed=tuple({"rel": rel, **f._asdict()} for rel, f in failed[:100]),
+        codes=codes_in_words(by_code(world, job)),
+        failed=tuple(f.told(rel) for rel, f in failed[:100]),
         ignored=dict(Counter(job.ignored.values())),
         ignored_names=tuple(sorted(job.ignored)[:20]),
         expected=_expected(job),
@@ -241,36 +240,21 @@ def line(status: Status) -> bytes:
     return cut + b" " * (LINE_BYTES - len(cut)) + b"\n"
 
 
-def received(world: World, job: Job) -> bytes:
-    """`status/<job>.received.csv`: every object received, with size, hash and state."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(("file", "size", "sha256", "state", "code"))
-    graph = world.ledger.graph
+def received(world: World, job: Job) -> Iterator[ReceivedFile]:
+    """Every file of a job that was received, is ignored or cannot be used."""
+    graph, layout = world.ledger.graph, world.layout
     for rel in sorted(job.images):
         image = job.images[rel]
-        name = _in_job(job.name, rel)
         state, failure = image.states[graph.last], closing.cause(graph, image)
         code = failure.code if failure and state not in PASSED else ""
-        writer.writerow((_cell(name), max(image.size, 0), image.sha256, _word(state), code))
+        name = layout.name_in_list(job.name, rel)
+        yield ReceivedFile(name, max(image.size, 0), image.sha256, _word(state), code, image.etag)
     for rel, why in sorted(job.ignored.items()):
-        writer.writerow((_cell(_in_job(job.name, rel)), "", "", "ignored", why))
+        yield ReceivedFile(layout.name_in_list(job.name, rel), state="ignored", code=why)
     for key in sorted(job.unusable):
-        writer.writerow((_cell(key), "", "", "failed", "key_unusable"))
-    return out.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _in_job(job: str, rel: str) -> str:
-    """A name relative to the job's folder; whole where the job has more places than one."""
-    unsorted = job.rsplit("/", maxsplit=1)[-1] == UNSORTED
-    return rel if unsorted else rel.removeprefix(job + "/")
+        yield ReceivedFile(key, state="failed", code="key_unusable")
 
 
 def _word(state: int) -> str:
     """A state as a station reads it: an image without anything to name is done."""
     return {SKIPPED: "done", BLOCKED: "failed"}.get(state, NAMES[state])
-
-
-def _cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: one mark in front, which a reader drops."""
-    return f"{_MARK}{text}" if text[:1] in ("\t", "\r", _MARK) or text.lstrip()[:1] in _FORMULA else text

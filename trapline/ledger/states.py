@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from trapline.records import LastFinal, Manifest, Pin, Received, StageState
+from trapline.records import LastFinal, Manifest, Pin, Received, StageState, in_words
 
 UNKNOWN, PENDING, OWED, RUNNING, DONE, SKIPPED, FAILED, BLOCKED = range(8)
 NAMES: tuple[StageState, ...] = ("unknown", "pending", "owed", "running", "done", "skipped", "failed", "blocked")
@@ -26,6 +26,11 @@ class Failed(NamedTuple):
     message: str
     remedy: str
     letter: str = ""  # the key of the dead letter, where the store refuses the usual one
+
+    def told(self, rel: str) -> dict[str, str]:
+        """As a status and a summary name it."""
+        words = in_words(self.code)
+        return {"rel": rel, **self._asdict(), "meaning": words["meaning"], "remedy": self.remedy or words["remedy"]}
 
 
 class Found(NamedTuple):

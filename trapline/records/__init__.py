@@ -5,7 +5,7 @@ Field names are what users read with `mc cat … | jq`. No behaviour beyond read
 
 from trapline.records.base import SCHEMA, Frozen, Record, SchemaNewer, load
 from trapline.records.control import Inflight, InflightTask, JobControl, Request, Seen
-from trapline.records.dead_letter import DeadLetter
+from trapline.records.dead_letter import DeadLetter, codes_in_words, in_words
 from trapline.records.events import NEWS, USUAL, Audience, Event
 from trapline.records.image import FileRef, ImageRecord, ModelRef, ProducedBy, Received, Source, StageNote, Usage
 from trapline.records.manifest import (
@@ -83,6 +83,8 @@ __all__ = [
     "Summary",
     "Ticket",
     "Usage",
+    "codes_in_words",
+    "in_words",
     "load",
     "read_manifest",
 ]

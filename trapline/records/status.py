@@ -33,7 +33,8 @@ class Status(Record):
     images: dict[str, int] = {}
     stages: dict[str, StageCount] = {}
     failures: dict[str, int] = {}  # by code
-    failed: tuple[dict[str, Any], ...] = ()  # {rel, stage, code, message, remedy}, the first 100
+    codes: dict[str, dict[str, str]] = {}  # {meaning, remedy} of each of these codes
+    failed: tuple[dict[str, Any], ...] = ()  # {rel, stage, code, meaning, message, remedy}, the first 100
     ignored: dict[str, int] = {}  # by reason
     ignored_names: tuple[str, ...] = ()  # the first 20
     expected: int | None = None  # by `_DONE` or the manifest

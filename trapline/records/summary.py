@@ -48,8 +48,9 @@ class Summary(Record):
     last_final: LastFinal | None = None
     finals: tuple[LastFinal, ...] = ()  # every final revision that is kept, oldest first
     images: dict[str, int] = {}  # counts: total, done, skipped, failed, blocked, empty, pending, kept, extra
-    failures: tuple[dict[str, Any], ...] = ()  # {rel, stage, code, message, remedy}, the first 1,000
+    failures: tuple[dict[str, Any], ...] = ()  # {rel, stage, code, meaning, message, remedy}, the first 1,000
     failures_by_code: dict[str, int] = {}
+    codes: dict[str, dict[str, str]] = {}  # {meaning, remedy} of each of these codes
     not_received: tuple[str, ...] = ()  # named by `_DONE`, never came (at most 1,000)
     not_received_count: int = 0
     done_problem: str = ""  # why `_DONE` could not be understood
