@@ -52,7 +52,7 @@ _ACTIONS = "sqs:GetQueueUrl, sqs:ReceiveMessage and sqs:DeleteMessage"
 _DENIALS = {
     r"QueueDoesNotExist|.*NonExistentQueue|InvalidAddress": ("There is no such queue", "Mend `queue:` or `region:`."),
     "NoRegionError": ("It has no region", "Set `region:` of triggers.sqs, or AWS_REGION."),
-    "AccessDenied.*|AuthorizationError|403": ("These credentials may not read it", f"Allow them {_ACTIONS}."),
+    "AccessDenied.*|AuthorizationError|403": ("These credentials may not", f"Allow them {_ACTIONS}."),
     "Kms.*": ("It is encrypted with a key that may not be used", "Allow these credentials kms:Decrypt."),
     r"(Expired|RequestExpired)\w*": (
         "Its session token has expired",
@@ -293,8 +293,14 @@ def _wrong(error: Exception, queue: str) -> TraplineError | None:
     code = _code(error)
     for codes, (meaning, remedy) in _DENIALS.items():
         if re.fullmatch(codes, code):
-            return ConfigError(f"The queue {queue} cannot be read. {meaning} ({code}).", remedy=remedy)
+            return ConfigError(f"{_failing(error, queue)}. {meaning} ({code}).", remedy=remedy)
     return None
+
+
+def _failing(error: Exception, queue: str) -> str:
+    """What cannot be done with a queue."""
+    deleting = isinstance(error, ClientError) and error.operation_name.startswith("DeleteMessage")
+    return f"Messages of the queue {queue} cannot be deleted" if deleting else f"The queue {queue} cannot be read"
 
 
 def _code(error: Exception) -> str:

@@ -9,14 +9,14 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from trapline.errors import ConfigError, EventForged, EventUnknown, EventUnreadable, Failure
 from trapline.events import TriggerContext
 from trapline.events.dialects import LARGEST, read
-from trapline.events.sns import CONFIRMATION, FAREWELL, Message, message_in
+from trapline.events.sns import CONFIRMATION, NOTIFICATION, Message, message_in
 from trapline.events.told import Told
 from trapline.inbound import HEALTH, Address, Answer, Credentials, Inbound, Request, is_loopback
 from trapline.outbound import FETCH, Outbound
@@ -32,6 +32,10 @@ _WHERE = f"pipeline.yaml: triggers.{NAME}"
 _SIZE = re.compile(r"(\d{1,9})\s*(B|KiB|MiB)?")
 _UNITS = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20}
 
+_UNSIGNED = Answer(
+    403, "SNS did not sign this; without `token`, `basic` or `hmac` beside `topics`, nothing else is taken"
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +47,7 @@ class WebhookTrigger:
     ) -> None:
         self._context = context
         self._topics = frozenset(topics)
+        self._signed_alone = bool(topics) and not credentials
         self._sns = sns
         self.inbound = Inbound(self.take, credentials, address)
 
@@ -60,21 +65,31 @@ class WebhookTrigger:
     async def take(self, request: Request) -> Answer:
         """What a message is answered; its events are handed on by then."""
         message = message_in(request.body)
-        answer = await self._of_sns(message) if message is not None else None
-        return answer or self._take(request)
+        if message is not None:
+            return await self._of_sns(message, request.body)
+        if self._signed_alone:
+            return _UNSIGNED
+        return self._take(request.body, request.headers)
 
-    def _take(self, request: Request) -> Answer:
+    def _take(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
-            told = read(request.body, request.headers)
+            return self._answered(read(body, headers, posted=True), body)
         except EventUnreadable as error:
             return Answer(400, error.message)
         except EventUnknown as error:
-            log.warning("event=webhook.unknown why=%s", error)
-            self._context.quarantine(request.body, str(error), NAME)
-            return Answer(200, "put aside: no event that is known")
+            return self._put_aside(body, str(error))
+        except EventForged as error:
+            return _forged(error)
+
+    def _answered(self, told: Told, body: bytes) -> Answer:
         if told.unread:
-            self._context.quarantine(request.body, " ".join(told.unread), NAME)
+            self._context.quarantine(body, " ".join(told.unread), NAME)
         return Answer(200, f"{self._tell(told)} noticed")
+
+    def _put_aside(self, body: bytes, why: str) -> Answer:
+        log.warning("event=webhook.unknown why=%s", why)
+        self._context.quarantine(body, why, NAME)
+        return Answer(200, "put aside: no event that is known")
 
     def _tell(self, told: Told) -> int:
         """Hand on what is about this bucket and worth telling about; how many events that were."""
@@ -86,34 +101,41 @@ class WebhookTrigger:
 
     # -- SNS
 
-    async def _of_sns(self, message: Message) -> Answer | None:
-        """The answer to an envelope of SNS; None where the event in it is to be taken."""
+    async def _of_sns(self, message: Message, body: bytes) -> Answer:
+        """The answer to an envelope of SNS. Of what is in it only the fields are read that SNS signed."""
         if self._topics and message.topic not in self._topics:
             return Answer(403, "this topic is not among `topics`")
         try:
             await self._sns.check(message)
-            return await self._subscribed(message)
+            if message.kind == NOTIFICATION:
+                return self._answered(read(message.text, posted=True), body)
+            return await self._subscribed(message, body)
         except EventForged as error:
-            log.warning("event=webhook.forged why=%s", error.message)
-            return Answer(403, error.message)
+            return _forged(error)
+        except (EventUnknown, EventUnreadable) as error:
+            return self._put_aside(body, str(error))
         except Failure as error:
             log.warning("event=webhook.sns_unreachable why=%s", error.message)
             return Answer(503, "SNS cannot be reached; try again", ((b"retry-after", b"5"),))
 
-    async def _subscribed(self, message: Message) -> Answer | None:
-        if message.kind == FAREWELL:
+    async def _subscribed(self, message: Message, body: bytes) -> Answer:
+        if message.kind != CONFIRMATION:
             log.warning("event=webhook.unsubscribed topic=%s", message.topic)
             return Answer(200, "noted")
-        if message.kind != CONFIRMATION:
-            return None
         if not self._topics:
-            log.warning(
-                "event=webhook.unconfirmed topic=%r remedy='Name it in topics:, or confirm by hand'", message.topic
+            return self._put_aside(
+                body,
+                f"The topic {message.topic!r} asks whether this address subscribed to it. "
+                "Name it in topics:, or open its `SubscribeURL`; nothing is told before.",
             )
-            return None
         await self._sns.confirm(message)
         log.info("event=webhook.subscribed topic=%s", message.topic)
         return Answer(200, "confirmed")
+
+
+def _forged(error: EventForged) -> Answer:
+    log.warning("event=webhook.forged why=%s", error.message)
+    return Answer(403, error.message)
 
 
 class Sns:

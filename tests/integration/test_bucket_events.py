@@ -14,6 +14,8 @@ import pytest
 from tests.ceph.cluster import Ceph
 from tests.integration.engine import PROGRAM, environment, project
 from trapline.embedded.rclone import Rclone
+from trapline.keys import Layout
+from trapline.store.notifications import wanted
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,7 @@ OTHERS: Any = {
     "Filter": {"Key": {"FilterRules": [{"Name": "suffix", "Value": ".JPG"}]}},
 }
 RELATED: Any = {"Id": "trapline-moth-traps-too-incoming", "Events": ["s3:ObjectRemoved:Delete"]}
-OWN = {f"trapline-moth-traps-{part}" for part in ("incoming", "jobs", "requests", "failed")}
+OWN = {rule.id for rule in wanted("moth-traps", Layout(), "")}
 NEW = [
     "s3:ObjectCreated:Put",
     "s3:ObjectCreated:Post",
@@ -86,12 +88,19 @@ def bucket(gateway: Ceph, traps: Path, request: pytest.FixtureRequest) -> Iterat
 def test_the_bucket_tells_of_new_content_and_of_the_removals_that_mean_something(bucket: Bucket) -> None:
     said = bucket.run("setup", "--url", "http://127.0.0.1:9/hook", "--cloudevents", "--no-verify-ssl")
     told = {rule["Filter"]["Key"]["FilterRules"][0]["Value"]: rule["Events"] for rule in bucket.rules().values()}
-    assert told == {"incoming/": NEW + GONE, "jobs/": NEW, "control/requests/": NEW, "failed/": GONE}
+    both = NEW + GONE
+    assert told == {
+        "incoming/": both,
+        "jobs/": NEW,
+        "control/requests/": NEW,
+        "labels/": both,
+        "failed/": GONE,
+    }
     topic = bucket.topics()[f"trapline-moth-traps__{bucket.name}"]["EndPoint"]
     address = json.loads(topic)
     assert address["EndpointAddress"] == "http://127.0.0.1:9/hook"
     assert {"persistent=true", "cloudevents=true", "verify-ssl=false"} <= set(address["EndpointArgs"].split("&"))
-    assert (said["store"], len(said["rules"])) == ("ceph", 4)
+    assert (said["store"], len(said["rules"])) == ("ceph", 5)
 
 
 def test_what_others_configured_stands_through_setup_and_is_all_that_is_left_after_remove(bucket: Bucket) -> None:
@@ -119,7 +128,7 @@ def test_setup_again_moves_the_rules_to_the_new_target(bucket: Bucket) -> None:
     bucket.run("setup", "--topic", other)
     found = bucket.run("show")["rules"]
     assert {rule["target"] for rule in found} == {other}
-    assert len(found) == 5
+    assert len(found) == 6
     assert f"trapline-moth-traps__{bucket.name}" not in bucket.topics()
 
 
@@ -144,6 +153,47 @@ def test_a_dry_run_changes_nothing(bucket: Bucket) -> None:
 def test_a_password_in_the_address_is_never_shown(bucket: Bucket) -> None:
     said = bucket.run("setup", "--url", "https://ada:hush@127.0.0.1:9/hook", "--dry-run")
     assert "hush" not in json.dumps(said)
+
+
+@pytest.mark.parametrize("given", ["http://127.0.0.1:9", "http://127.0.0.1:9/"])
+def test_an_address_without_a_path_gets_that_of_the_webhook(bucket: Bucket, given: str) -> None:
+    assert bucket.run("setup", "--url", given)["tells"] == "http://127.0.0.1:9/events"
+    assert {rule["address"] for rule in bucket.run("show")["rules"]} == {"http://127.0.0.1:9/events"}
+
+
+def test_a_password_in_a_plain_address_is_refused_with_what_ceph_takes(bucket: Bucket) -> None:
+    said = bucket.run("setup", "--url", "http://ada:hush@127.0.0.1:9/hook", rc=2)
+    assert "did not take the address" in said and "https://" in said
+    assert "hush" not in said
+    assert bucket.rules() == {}
+
+
+def test_a_topic_that_another_bucket_tells_stays_and_is_named(bucket: Bucket) -> None:
+    bucket.run("setup", "--url", "http://127.0.0.1:9/hook")
+    name = f"trapline-moth-traps__{bucket.name}"
+    (arn,) = {rule["TopicArn"] for rule in bucket.rules().values()}
+    other = f"{bucket.name[:20]}-other"
+    bucket.s3.create_bucket(Bucket=other)
+    told: Any = {"TopicConfigurations": [{"Id": "theirs", "TopicArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+    bucket.s3.put_bucket_notification_configuration(Bucket=other, NotificationConfiguration=told)
+    assert bucket.run("remove")["kept"] == f"The topic {name} stays: a rule of the bucket {other!r} names it."
+    assert name in bucket.topics()
+    bucket.s3.delete_bucket(Bucket=other)
+    bucket.gateway.sns.delete_topic(TopicArn=arn)
+
+
+def test_two_roots_in_one_bucket_have_rules_and_a_topic_each(bucket: Bucket, tmp_path: Path) -> None:
+    north = project(tmp_path / "north")
+    (north / "pipeline.yaml").write_text((north / "pipeline.yaml").read_text() + "\nroot: north/\n")
+    bucket.run("setup", "--url", "http://127.0.0.1:9/hook")
+    own, topics = bucket.rules(), bucket.topics()
+    done = _run(bucket.gateway.env, north, bucket.name, "setup", "--url", "http://127.0.0.1:9/north")
+    assert done.returncode == 0, done.stderr
+    assert {name: bucket.rules()[name] for name in own} == own
+    assert len(bucket.rules()) == 2 * len(own)
+    assert len(bucket.topics()) == len(topics) + 1
+    assert _run(bucket.gateway.env, north, bucket.name, "remove").returncode == 0
+    assert (bucket.rules(), bucket.topics()) == (own, topics)
 
 
 def test_a_bucket_that_is_not_there_is_named(gateway: Ceph, traps: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_topic_is_made_that_only_this_bucket_may_tell_and_subscribed_to_the_ad
     (statement,) = json.loads(attributes["Policy"])["Statement"]
     assert statement["Condition"] == {"ArnLike": {"aws:SourceArn": "arn:aws:s3:::my.traps"}}
     (subscription,) = boto3.client("sns").list_subscriptions()["Subscriptions"]
-    assert (subscription["Protocol"], subscription["Endpoint"]) == ("https", "https://engine.example.org/")
+    assert (subscription["Protocol"], subscription["Endpoint"]) == ("https", "https://engine.example.org/events")
     assert {rule["TopicArn"] for rule in configured(place)["TopicConfigurations"]} == {topic["TopicArn"]}
 
 
@@ -97,4 +97,6 @@ def test_an_address_that_was_told_before_is_named(place: Place, capsys: pytest.C
         setup(place, target_of(url, None, None, verify=True, cloudevents=False), dry_run=False, as_json=True)
     before, after = map(json.loads, capsys.readouterr().out.strip().splitlines())
     assert "also tells" not in before["note"]
-    assert "also tells https://USER:…@old.example.org/" in after["note"] and "aws sns unsubscribe" in after["note"]
+    assert (
+        "also tells https://USER:…@old.example.org/events" in after["note"] and "aws sns unsubscribe" in after["note"]
+    )

@@ -109,8 +109,14 @@ def test_a_store_without_the_api_is_told_by_its_steps(
     assert store.written == []
 
 
+TOPIC = (
+    "<CreateTopicResponse><CreateTopicResult><TopicArn>arn:aws:sns:us-east-1:1:made</TopicArn></CreateTopicResult>"
+    "</CreateTopicResponse>"
+)
+
+
 @pytest.mark.parametrize(
-    "answer", [(405, refusal("MethodNotAllowed")), (400, ""), (200, "<html><p>Hello"), (200, "<a></a>")]
+    "answer", [(200, TOPIC), (405, refusal("MethodNotAllowed")), (400, ""), (200, "<html><p>Hello"), (200, "<a></a>")]
 )
 def test_a_store_that_makes_no_topics_is_told_by_its_steps_with_the_address(
     store: Store, place: Place, capsys: pytest.CaptureFixture[str], answer: tuple[int, str]
@@ -119,7 +125,7 @@ def test_a_store_that_makes_no_topics_is_told_by_its_steps_with_the_address(
     assert setup(place, HOOK, dry_run=False, as_json=False) == 1
     said = capsys.readouterr()
     assert "has no API for" in said.err
-    assert "MINIO_NOTIFY_WEBHOOK_ENDPOINT_TRAPLINE=http://127.0.0.1:9/" in said.out
+    assert "MINIO_NOTIFY_WEBHOOK_ENDPOINT_TRAPLINE=http://127.0.0.1:9/events" in said.out
     assert store.written == []
 
 
@@ -129,4 +135,4 @@ def test_rules_that_a_store_takes_and_forgets_are_told(
     assert setup(place, QUEUE, dry_run=False, as_json=True) == 1
     assert "did not keep them" in json.loads(capsys.readouterr().out)["why"]
     (sent,) = store.written
-    assert b"<Id>theirs</Id>" in sent and sent.count(b"arn:minio:sqs::OURS:webhook") == 4
+    assert b"<Id>theirs</Id>" in sent and sent.count(b"arn:minio:sqs::OURS:webhook") == 5

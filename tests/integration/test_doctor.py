@@ -16,9 +16,11 @@ from trapline.cli.doctor import EXIT_CODES
 pytestmark = pytest.mark.slow
 
 
-def doctor(env: dict[str, str], folder: Path, bucket: str = "healthy", **more: str) -> dict[str, tuple[str, str, str]]:
+def doctor(
+    env: dict[str, str], folder: Path, bucket: str = "healthy", canary: float = 0, **more: str
+) -> dict[str, tuple[str, str, str]]:
     """Level, message and remedy of each check; the exit code is that of the worst."""
-    line = [*PROGRAM, "doctor", "--project", str(folder), "--bucket", bucket, "--canary", "0", "--json"]
+    line = [*PROGRAM, "doctor", "--project", str(folder), "--bucket", bucket, "--canary", str(canary), "--json"]
     done = subprocess.run(line, env=environment(**env | more), capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
@@ -46,14 +48,66 @@ def test_a_good_bucket_is_well_but_for_the_rules_it_lacks(healthy: Ceph, traps: 
     assert healthy.s3.list_objects_v2(Bucket="healthy")["KeyCount"] == 0
 
 
-def test_with_its_rules_nothing_is_wrong(healthy: Ceph, traps: Path) -> None:
-    words = [*PROGRAM, "bucket-events", "setup", "--url", "http://127.0.0.1:9", "--project", str(traps)]
+def test_with_its_rules_nothing_is_wrong_and_it_says_who_is_told(healthy: Ceph, traps: Path) -> None:
+    words = [*PROGRAM, "bucket-events", "setup", "--url", "http://127.0.0.1:9/nobody", "--project", str(traps)]
     subprocess.run([*words, "--bucket", "healthy"], env=environment(**healthy.env), check=True, capture_output=True)
     try:
-        assert {level for level, *_ in doctor(healthy.env, traps).values()} == {"ok"}
+        found = doctor(healthy.env, traps)
+        assert {level for level, *_ in found.values()} == {"ok"}
+        assert found["notifications"][1] == "The bucket tells http://127.0.0.1:9/nobody of everything that matters."
     finally:
         words = [*PROGRAM, "bucket-events", "remove", "--project", str(traps), "--bucket", "healthy"]
         subprocess.run(words, env=environment(**healthy.env), check=True, capture_output=True)
+
+
+def test_rules_made_by_hand_count_for_what_they_tell(gateway: Ceph, traps: Path) -> None:
+    gateway.s3.create_bucket(Bucket="by-hand")
+    arn = gateway.sns.create_topic(Name="by-hand", Attributes={"push-endpoint": "http://127.0.0.1:9/x"})["TopicArn"]
+
+    def tell(name: str, event: str, prefix: str) -> None:
+        only = {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}}
+        rule: Any = {"Id": name, "TopicArn": arn, "Events": [event], "Filter": only}
+        gateway.s3.put_bucket_notification_configuration(
+            Bucket="by-hand", NotificationConfiguration={"TopicConfigurations": [rule]}
+        )
+
+    for name in ("incoming", "jobs", "labels"):
+        tell(f"new-{name}", "s3:ObjectCreated:*", f"{name}/")
+    tell("gone", "s3:ObjectRemoved:*", "")
+    level, said, _ = doctor(gateway.env, traps, "by-hand")["notifications"]
+    assert level == "warn"
+    assert said.startswith("The bucket does not tell of control/requests/ (new);")
+    assert said.endswith("Of the rest it tells http://127.0.0.1:9/x.")
+    tell("asked", "s3:ObjectCreated:*", "control/requests/")
+    assert doctor(gateway.env, traps, "by-hand")["notifications"][0] == "ok"
+
+
+def test_a_canary_that_may_not_be_deleted_is_told(gateway: Ceph, traps: Path) -> None:
+    gateway.s3.create_bucket(Bucket="kept")
+    where = "arn:aws:s3:::kept/incoming/*"
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": where}
+    gateway.s3.put_bucket_policy(Bucket="kept", Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}))
+    level, said, mends = doctor(gateway.env, traps, "kept", canary=0.2)["canary"]
+    (left,) = gateway.s3.list_objects_v2(Bucket="kept")["Contents"]
+    assert (level, repr(left["Key"]) in said) == ("warn", True)
+    assert mends.startswith("Delete it")
+
+
+@pytest.mark.parametrize(
+    ("more", "check", "said"),
+    [
+        ({"AWS_PROFILE": "nope"}, "credentials", "There is no profile 'nope'"),
+        ({"AWS_CA_BUNDLE": "/nope"}, "endpoint", "The CA bundle /nope cannot be read"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "credentials", "AWS_SECRET_ACCESS_KEY is not set"),
+        ({"AWS_ENDPOINT_URL": "ftp://x"}, "endpoint", "The endpoint 'ftp://x' is not an address"),
+    ],
+)
+def test_settings_that_cannot_be_are_a_finding(
+    healthy: Ceph, traps: Path, more: dict[str, str], check: str, said: str
+) -> None:
+    ((name, (level, message, mends)),) = doctor(healthy.env, traps, **more).items()
+    assert (name, level) == (check, "fail")
+    assert said in message and mends
 
 
 @pytest.mark.parametrize(
@@ -101,6 +155,7 @@ def test_a_versioned_bucket_is_warned_of_and_its_conditional_writes_are_probed(g
     gateway.s3.create_bucket(Bucket="versioned")
     gateway.s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     found = doctor(gateway.env, traps, "versioned")
+    assert "what this command wrote and deleted" in found["versioning"][1]
     assert found["versioning"][0] == found["conditional writes"][0] == "warn"
 
 
@@ -108,6 +163,8 @@ def test_the_embedded_store_is_well_while_an_engine_serves_it(served: Engine) ->
     before = sorted(path for path in served.root.rglob("*") if "status" not in path.parts)
     told = json.loads(served.trapline("doctor", "--json"))
     assert {check["level"] for check in told["checks"]} == {"ok"}
+    (keys,) = (check["message"] for check in told["checks"] if check["check"] == "credentials")
+    assert "engine/credentials.json" in keys
     assert sorted(path for path in served.root.rglob("*") if "status" not in path.parts) == before
 
 

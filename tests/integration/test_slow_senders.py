@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +113,7 @@ def test_hundreds_of_slow_senders_keep_nobody_out(
                 assert post(posted.connection()) == 200
                 waits.append(time.monotonic() - began)
         assert max(waits) < 1
-        assert posted.trigger.inbound.connections() <= patience.CONNECTIONS + patience.MORE
+        assert posted.trigger.inbound.connections() <= patience.CONNECTIONS + patience.CONNECTIONS // patience.MORE
 
 
 def test_hundreds_that_come_at_once_are_all_heard(posted: Posted) -> None:
@@ -122,3 +125,33 @@ def test_hundreds_that_come_at_once_are_all_heard(posted: Posted) -> None:
         assert all(one.recv(100).startswith(b"HTTP/1.1 200") for one in links)
     assert len(posted.noticed) == 400
     until(lambda: posted.trigger.inbound.connections() == 0)
+
+
+FEW_FILES = """
+import os, resource, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from tests.integration.test_webhook import Posted, post
+posted = Posted()
+print(posted.port, flush=True)
+most, until = 0, time.monotonic() + 3
+while time.monotonic() < until:
+    most = max(most, len(os.listdir("/proc/self/fd")))
+print(most, post(posted.connection()), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_silent_connections_leave_the_engine_files_to_open_however_many_come_at_once() -> None:
+    words = [sys.executable, "-c", FEW_FILES]
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server,
+        ExitStack() as held,
+    ):
+        assert server.stdout and server.stderr
+        port = int(server.stdout.readline())
+        for _ in range(400):
+            held.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        most, status = map(int, server.stdout.readline().split())
+        assert (most < 240, status) == (True, 200)
+        assert server.stderr.read() == ""

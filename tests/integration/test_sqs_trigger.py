@@ -216,6 +216,13 @@ def test_messages_that_could_not_be_deleted_are_deleted_again() -> None:
     assert asked(server).count("DeleteMessageBatch") == 2
 
 
+def test_what_may_be_read_and_not_deleted_is_said_so() -> None:
+    denied = {"__type": "com.amazonaws.sqs#AccessDeniedException", "message": "no"}
+    with answering((200, {"Messages": [message(1)]}), (400, denied)) as server:
+        said = refusal(queue=f"http://{server.host}/1/q")
+    assert "cannot be deleted. These credentials may not" in said and "sqs:DeleteMessage" in said
+
+
 def test_too_many_requests_are_waited_for_without_a_sweep(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from trapline.cli.bucket_events import target_of
+from trapline.cli.bucket_events import target_of, with_path
 from trapline.cli.bucket_said import events_of
 from trapline.errors import ConfigError
 from trapline.keys import Layout
-from trapline.store.notifications import NEW, Rule, clashes, rules_in, topic_name, wanted, with_rules, without
+from trapline.store.notifications import (
+    NEW,
+    Rule,
+    clashes,
+    everything_told,
+    rules_in,
+    telling,
+    topic_name,
+    untold,
+    wanted,
+    with_rules,
+    without,
+)
 from trapline.store.notifications_boto import without_password
 
 LAMBDA: Any = {
@@ -21,6 +34,9 @@ LAMBDA: Any = {
 }
 FOUND: Any = {"LambdaFunctionConfigurations": [LAMBDA], "EventBridgeConfiguration": {}}
 TOPIC, QUEUE = "arn:aws:sns:eu-west-1:1:ours", "arn:minio:sqs::OURS:webhook"
+
+
+LACKING = ("control/requests/", "failed/", "incoming/", "jobs/", "labels/")
 
 
 def other(prefix: str = "", suffix: str = "", *events: str) -> Rule:
@@ -85,8 +101,45 @@ def test_tags_and_the_like_are_not_asked_for() -> None:
 
 
 def test_a_topic_is_named_for_one_pipeline_and_one_bucket() -> None:
-    assert topic_name("moths-a", "b") != topic_name("moths", "a-b")
-    assert topic_name("moths", "my.traps") == "trapline-moths__my_traps"
+    assert topic_name("moths-a", Layout(), "b") != topic_name("moths", Layout(), "a-b")
+    assert topic_name("moths", Layout(), "my.traps") == "trapline-moths__my_traps"
+
+
+def test_pipelines_of_one_name_and_two_roots_share_no_rule_and_no_topic() -> None:
+    layouts = Layout(), Layout(root="north/"), Layout(root="south/")
+    ids = [rule.id for layout in layouts for rule in wanted("moths", layout, TOPIC)]
+    topics = [topic_name("moths", layout, "traps") for layout in layouts]
+    assert len(set(ids)) == len(ids)
+    assert len(set(topics)) == 3
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", name) for name in (*ids, *topics))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "lacks"),
+    [
+        ([other()], ["failed/", "incoming/", "labels/"]),  # nobody tells of removals
+        ([other("", "", "ObjectCreated:*", "ObjectRemoved:*")], []),
+        ([other(), other("", "", "ObjectRemoved:*")], []),
+        ([other("", ".JPG", "ObjectCreated:*", "ObjectRemoved:*")], [*LACKING]),
+        ([other("", "", "ObjectRemoved:*"), other("incoming/")], ["control/requests/", "jobs/", "labels/"]),
+        (
+            [other("", "", "ObjectCreated:Put", "ObjectRemoved:*")],
+            ["control/requests/", "incoming/", "jobs/", "labels/"],
+        ),
+        ([other("incoming/st7/", "", "ObjectCreated:*", "ObjectRemoved:*")], [*LACKING]),
+        ([], [*LACKING]),
+    ],
+)
+def test_what_nobody_is_told_is_known_whatever_rules_are_called(theirs: list[Rule], lacks: list[str]) -> None:
+    asked = wanted("moths", Layout(), "")
+    assert sorted(rule.prefix for rule in untold(asked, theirs)) == lacks
+    assert untold(asked, wanted("others", Layout(), TOPIC)) == []
+
+
+def test_event_bridge_is_told_of_everything() -> None:
+    asked = wanted("moths", Layout(), "")
+    assert untold(asked, everything_told({"EventBridgeConfiguration": {}})) == []
+    assert {rule.target for rule in telling(asked[0], everything_told(FOUND))} == {"EventBridge"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +162,29 @@ def test_a_target_that_is_none_is_refused_before_anything_is_asked(given: tuple[
 def test_an_address_is_shown_without_its_password() -> None:
     assert without_password("https://ada:hush@host:8443/a?b") == "https://ada:…@host:8443/a?b"
     assert without_password("https://host/") == "https://host/"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:hush@h:99999/", "http://u:hush@[x/", "u:hush@h", "http://u:hu@sh@h:x/", "hush@"]
+)
+def test_an_address_that_is_none_is_told_without_its_password(url: str) -> None:
+    assert "hu" not in without_password(url) or "://" not in url
+    with pytest.raises(ConfigError) as told:
+        target_of(url, None, None, verify=True, cloudevents=False)
+    assert "hu" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("https://u:p@h", "https://u:p@h/events"),
+        ("http://h:80/", "http://h:80/events"),
+        ("https://h/hooks", "https://h/hooks"),
+        ("", ""),
+    ],
+)
+def test_an_address_without_a_path_gets_the_webhooks(given: str, told: str) -> None:
+    assert with_path(given, "/events") == told
 
 
 def test_events_are_told_in_two_words_where_they_say_it_all() -> None:

@@ -196,6 +196,68 @@ def test_names_written_in_escapes_are_no_way_around_the_signature(web: Web) -> N
     assert hook.noticed == []
 
 
+UNSIGNED: dict[str, Any] = {
+    "in a batch": [FORGED["no signature"]],
+    "in a function's batch": {"Records": [{"Sns": FORGED["no signature"]}]},
+    "in a queue's message": {"Records": [{"body": json.dumps(FORGED["no signature"])}]},
+    "in a CloudEvent": {
+        "specversion": "1.0",
+        "type": "com.amazonaws.s3.ObjectCreated:Put",
+        "source": "arn:aws:s3:::traps",
+        "data": {"Records": [{"Sns": FORGED["no signature"]}]},
+    },
+    "in what somebody published": message(Message=json.dumps(FORGED["no signature"])),
+    "with a topic that is no text": {**FORGED["no signature"], "TopicArn": [TOPIC]},
+    "signed, and in a batch": [message()],
+}
+
+
+@pytest.mark.parametrize("case", sorted(UNSIGNED))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_envelope_that_is_wrapped_is_no_way_around_the_signature(
+    web: Web, case: str, encoding: str, binary: bool
+) -> None:
+    hook = Hook()
+    headers = {"ce-type": "com.amazonaws.s3.ObjectCreated:Put", "ce-source": "x"} if binary else {}
+    hook.send(json.dumps(UNSIGNED[case]).encode(encoding), headers=headers)
+    assert hook.noticed == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-le", "utf-8-sig"])
+def test_another_encoding_is_no_way_around_the_signature(web: Web, encoding: str) -> None:
+    hook = Hook()
+    assert hook.send(json.dumps(FORGED["a changed message"]).encode(encoding)).status_code == 403
+    assert hook.noticed == []
+
+
+def test_what_stands_beside_the_signed_fields_is_not_read(web: Web) -> None:
+    record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "traps"}, "object": {"key": f"{NIGHT}b.jpg"}}}
+    hook = Hook()
+    assert hook.send(json.dumps({**message(), "Records": [record]})).status_code == 200
+    assert hook.noticed == NOTICED
+
+
+def test_with_topics_and_no_credentials_only_what_sns_signed_is_taken(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK", "t0ken")
+    plain, known = Hook(topics=[TOPIC]), Hook(topics=[TOPIC], token="env:HOOK")
+    assert plain.send(EVENT).status_code == 403
+    assert plain.send(b"", headers={"ce-type": "com.amazonaws.s3.ObjectCreated:Put"}).status_code == 403
+    assert plain.noticed == []
+    assert known.send(EVENT, headers={"authorization": "t0ken"}).status_code == 200
+    assert known.noticed == NOTICED
+
+
+@pytest.mark.parametrize("text", ["hello", '{"parcel": 7}'])
+def test_what_somebody_published_and_nobody_can_read_is_put_aside_whole(web: Web, text: str) -> None:
+    hook = Hook(topics=[TOPIC])
+    body = json.dumps(message(Message=text)).encode()
+    assert hook.send(body).status_code == 200
+    assert hook.aside[0][0] == body
+
+
 def test_an_end_of_the_subscription_is_noted(web: Web) -> None:
     assert Hook().send(json.dumps(message("UnsubscribeConfirmation"))).status_code == 200
     assert web.asked == [CERTIFICATE]

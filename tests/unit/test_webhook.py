@@ -145,6 +145,15 @@ def test_other_paths_and_methods_are_told_apart(hook: Hook) -> None:
     assert hook.send(method="GET", path="/health").status_code == 200
 
 
+def test_messages_to_another_path_are_told_in_the_log_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    hook = Hook()
+    for _ in range(9):
+        assert hook.send(path="/" + "x%0A" * 200).status_code == 404
+    lines = [record.getMessage() for record in caplog.records if "inbound.not_found" in record.getMessage()]
+    assert len(lines) == 4
+    assert all("posted to /events" in line and "\n" not in line and len(line) < 500 for line in lines)
+
+
 # -- who is let in
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from trapline.cli.bucket_said import Made, say_removed, say_rules, say_setup, say_steps
+from trapline.cli.bucket_said import Made, Shown, say_removed, say_rules, say_setup, say_steps
 from trapline.cli.place import Place
 from trapline.errors import ConfigError, TraplineError
 from trapline.store import notifications as rules_of
 from trapline.store.notifications import Configuration, NotConfigurable, Overlapping, Rule
 from trapline.store.notifications_boto import BucketNotifications, without_password
+
+WEBHOOK_PATH = "/events"  # unless pipeline.yaml says another
 
 _CEPH_WAITS = "A new topic of Ceph delivers nothing for about 30 seconds; sweeps find what comes meanwhile."
 _SNS_ASKS = (
@@ -51,11 +53,12 @@ def target_of(url: str | None, topic: str | None, queue: str | None, *, verify: 
 def setup(place: Place, target: Target, *, dry_run: bool, as_json: bool) -> int:
     """Have the bucket tell a target of what is uploaded for this pipeline."""
     bucket = _bucket(place)
+    target = replace(target, url=with_path(target.url, webhook_path(place)))
     try:
         before = bucket.read()
         rules = _planned(place, bucket, target) if dry_run else _configured(place, bucket, target, before)
     except NotConfigurable as error:
-        say_steps(place.bucket, error, target.url, as_json=as_json)
+        say_steps(place.bucket, error, target.url, webhook_path(place), as_json=as_json)
         return 1
     note = _note(bucket, rules, target.url) if target.url and not dry_run else ""
     tells = without_password(target.url) or target.arn
@@ -68,12 +71,14 @@ def show(place: Place, *, as_json: bool) -> int:
     """Who is told of what happens in the bucket."""
     bucket = _bucket(place)
     try:
-        found = rules_of.rules_in(bucket.read())
+        before = bucket.read()
     except NotConfigurable as error:
-        say_steps(place.bucket, error, "", as_json=as_json)
+        say_steps(place.bucket, error, "", webhook_path(place), as_json=as_json)
         return 1
-    addresses = {arn: bucket.address_of(arn) for arn in {r.target for r in found}} if bucket.kind == "ceph" else {}
-    say_rules(place.bucket, bucket.kind, found, _ids(place), addresses, as_json=as_json)
+    found = rules_of.rules_in(before)
+    untold = {rule.id for rule in rules_of.untold(_wanted(place, ""), rules_of.everything_told(before))}
+    shown = Shown(place.bucket, bucket.kind, found, _ids(place), untold, bucket.addresses_of(r.target for r in found))
+    say_rules(shown, as_json=as_json)
     return 0
 
 
@@ -83,12 +88,11 @@ def remove(place: Place, *, dry_run: bool, as_json: bool) -> int:
     try:
         before = bucket.read()
     except NotConfigurable as error:
-        say_steps(place.bucket, error, "", as_json=as_json)
+        say_steps(place.bucket, error, "", webhook_path(place), as_json=as_json)
         return 1
     own = _own(place, before)
-    if own and not dry_run:
-        _taken_away(place, bucket, before, own)
-    say_removed(place.bucket, place.pipeline.name, own, dry_run=dry_run, as_json=as_json)
+    kept = _taken_away(place, bucket, before, own) if own and not dry_run else ""
+    say_removed(place.bucket, place.pipeline.name, own, kept, dry_run=dry_run, as_json=as_json)
     return 0
 
 
@@ -96,10 +100,10 @@ def remove(place: Place, *, dry_run: bool, as_json: bool) -> int:
 
 
 def _configured(place: Place, bucket: BucketNotifications, target: Target, before: Configuration) -> list[Rule]:
-    name = rules_of.topic_name(place.pipeline.name, place.bucket)
+    name = _topic_name(place)
     known = bucket.find_topic(name) if target.url and bucket.kind != "other" else ""
     arn = target.arn or bucket.make_topic(name, target.url, verify=target.verify, cloudevents=target.cloudevents)
-    made = list(rules_of.wanted(place.pipeline.name, place.layout, arn))
+    made = _wanted(place, arn)
     try:
         _put(place, bucket, before, made)
     except TraplineError as error:
@@ -130,7 +134,8 @@ def _put_anew(bucket: BucketNotifications, old: list[Rule], made: list[Rule]) ->
         raise
 
 
-def _taken_away(place: Place, bucket: BucketNotifications, before: Configuration, own: list[Rule]) -> None:
+def _taken_away(place: Place, bucket: BucketNotifications, before: Configuration, own: list[Rule]) -> str:
+    """Why the topic of these rules stays; empty where it is gone, or was no topic of `setup`."""
     if bucket.kind == "ceph":
         bucket.delete(rule.id for rule in own)
     else:
@@ -140,17 +145,18 @@ def _taken_away(place: Place, bucket: BucketNotifications, before: Configuration
         raise TraplineError(
             f"The bucket still has the rule {left[0].id}.", remedy="Remove it with the store's own tools."
         )
-    _forget_topic(place, bucket, [rule.target for rule in own], "")
+    return _forget_topic(place, bucket, [rule.target for rule in own], "")
 
 
-def _forget_topic(place: Place, bucket: BucketNotifications, targets: list[str], keep: str) -> None:
-    """Delete the topic that an earlier `setup` made, unless somebody's rule in this bucket names it."""
-    name = rules_of.topic_name(place.pipeline.name, place.bucket)
-    ours = {arn for arn in targets if arn != keep and arn.rpartition(":")[2] == name}
-    if ours:
-        used = {rule.target for rule in rules_of.rules_in(bucket.read())}
-        for arn in ours - used:
-            bucket.delete_topic(arn)
+def _forget_topic(place: Place, bucket: BucketNotifications, targets: list[str], keep: str) -> str:
+    """Delete the topic that an earlier `setup` made, unless somebody's rule names it; then, whose."""
+    name = _topic_name(place)
+    for arn in {arn for arn in targets if arn != keep and arn.rpartition(":")[2] == name}:
+        here = any(rule.target == arn for rule in rules_of.rules_in(bucket.read()))
+        if user := place.bucket if here else bucket.other_bucket(arn):
+            return f"The topic {name} stays: a rule of the bucket {user!r} names it."
+        bucket.delete_topic(arn)
+    return ""
 
 
 def _explained(error: TraplineError, made: list[Rule], others: list[Rule]) -> TraplineError:
@@ -169,8 +175,8 @@ def _explained(error: TraplineError, made: list[Rule], others: list[Rule]) -> Tr
 def _planned(place: Place, bucket: BucketNotifications, target: Target) -> list[Rule]:
     if target.url and bucket.kind == "other":
         raise NotConfigurable(f"The bucket {place.bucket!r} at {place.endpoint} may have no API for topics.")
-    arn = target.arn or rules_of.topic_name(place.pipeline.name, place.bucket)
-    return list(rules_of.wanted(place.pipeline.name, place.layout, arn))
+    arn = target.arn or _topic_name(place)
+    return _wanted(place, arn)
 
 
 def _note(bucket: BucketNotifications, rules: list[Rule], url: str) -> str:
@@ -193,8 +199,16 @@ def _bucket(place: Place) -> BucketNotifications:
     return BucketNotifications(place.s3())
 
 
+def _wanted(place: Place, target: str) -> list[Rule]:
+    return list(rules_of.wanted(place.pipeline.name, place.layout, target))
+
+
+def _topic_name(place: Place) -> str:
+    return rules_of.topic_name(place.pipeline.name, place.layout, place.bucket)
+
+
 def _ids(place: Place) -> set[str]:
-    return {rule.id for rule in rules_of.wanted(place.pipeline.name, place.layout, "")}
+    return {rule.id for rule in _wanted(place, "")}
 
 
 def _own(place: Place, configuration: Configuration) -> list[Rule]:
@@ -205,6 +219,21 @@ def _others(place: Place, configuration: Configuration) -> list[Rule]:
     return [rule for rule in rules_of.rules_in(configuration) if rule.id not in _ids(place)]
 
 
+def webhook_path(place: Place) -> str:
+    """Where the pipeline's trigger `webhook` takes events."""
+    options = [
+        named["webhook"] for named in place.pipeline.spec.triggers if not isinstance(named, str) and "webhook" in named
+    ]
+    path = options[0].get("path") if options else None
+    return path if isinstance(path, str) and path else WEBHOOK_PATH
+
+
+def with_path(url: str, path: str) -> str:
+    """An address; with the webhook's path where it has none, as nobody listens there."""
+    parts = urlsplit(url)
+    return url if not url or parts.path not in ("", "/") else parts._replace(path=path).geturl()
+
+
 def _checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -212,7 +241,8 @@ def _checked_url(url: str) -> str:
     except ValueError:
         good = False
     if not good:
+        shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url  # a password may stand before it
         raise ConfigError(
-            f"--url {url!r} is not an address.", remedy="Give the webhook's, as http(s)://HOST[:PORT]/PATH."
+            f"--url {shown!r} is not an address.", remedy="Give the webhook's, as http(s)://HOST[:PORT]/PATH."
         )
     return url

@@ -26,6 +26,18 @@ class Made:
     note: str = ""  # what has still to be done or waited for
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What `show` found."""
+
+    bucket: str
+    store: Kind
+    rules: list[Rule]  # everybody's
+    own: set[str]  # what the pipeline's own rules are called
+    untold: set[str]  # those of them of whose events nobody is told
+    addresses: dict[str, str]  # where a topic tells, by its ARN; empty where that is not known
+
+
 def say_setup(made: Made, *, as_json: bool) -> None:
     """What `setup` did."""
     pairs = clashes(made.rules, made.others)
@@ -45,37 +57,40 @@ def say_setup(made: Made, *, as_json: bool) -> None:
         words.say(out, made.note)
 
 
-def say_rules(
-    bucket: str, store: Kind, rules: list[Rule], own: set[str], addresses: dict[str, str], *, as_json: bool
-) -> None:
-    """Who is told of what, and which rules of the pipeline (`own`) are not there."""
-    missing = sorted(own - {rule.id for rule in rules})
+def say_rules(shown: Shown, *, as_json: bool) -> None:
+    """Who is told of what, and what of it the pipeline lacks."""
+    missing, addresses = sorted(shown.untold), shown.addresses
     if as_json:
-        listed = [{**_item(rule), "own": rule.id in own, "address": addresses.get(rule.target, "")} for rule in rules]
-        words.emit({"bucket": bucket, "store": store, "rules": listed, "missing": missing})
+        listed = [
+            {**_item(rule), "own": rule.id in shown.own, "address": addresses.get(rule.target, "")}
+            for rule in shown.rules
+        ]
+        words.emit({"bucket": shown.bucket, "store": shown.store, "rules": listed, "missing": missing})
         return
     out = words.console()
-    if rules:
-        out.print(_table(rules, addresses))
+    if shown.rules:
+        out.print(_table(shown.rules, addresses))
     else:
-        words.say(out, f"The bucket {bucket!r} tells nobody of anything.")
+        words.say(out, f"The bucket {shown.bucket!r} tells nobody of anything.")
     if missing:
         words.say(out, f"Rules that lack: {', '.join(missing)}. `trapline bucket-events setup` makes them.")
 
 
-def say_removed(bucket: str, pipeline: str, removed: list[Rule], *, dry_run: bool, as_json: bool) -> None:
-    """What `remove` did, or would do."""
+def say_removed(bucket: str, pipeline: str, removed: list[Rule], kept: str, *, dry_run: bool, as_json: bool) -> None:
+    """What `remove` did, or would do. `kept`: why a topic stays."""
     names = [rule.id for rule in removed]
     if as_json:
-        words.emit({"bucket": bucket, "removed": names, "dry_run": dry_run})
+        words.emit({"bucket": bucket, "removed": names, "kept": kept, "dry_run": dry_run})
         return
     said = f"{words.plural(len(names), 'rule')} {'would be removed' if dry_run else 'removed'}: {', '.join(names)}."
     words.say(words.console(), said if names else f"The bucket {bucket!r} has no rules of {pipeline}.")
+    if kept:
+        words.say(words.console(), kept)
 
 
-def say_steps(bucket: str, error: NotConfigurable, url: str, *, as_json: bool) -> None:
-    """Why the store cannot be configured from here, and what to do by hand."""
-    told = steps(bucket, without_password(url))
+def say_steps(bucket: str, error: NotConfigurable, url: str, path: str, *, as_json: bool) -> None:
+    """Why the store cannot be configured from here, and what to do by hand. `path`: the webhook's."""
+    told = steps(bucket, without_password(url) or f"https://HOST:PORT{path}")
     if as_json:
         words.emit({"bucket": bucket, "store": None, "why": error.message, "steps": told})
         return

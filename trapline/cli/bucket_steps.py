@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-_HERE = "https://HOST:PORT/"  # where no address was given
 
-
-def steps(bucket: str, url: str) -> dict[str, list[str]]:
+def steps(bucket: str, address: str) -> dict[str, list[str]]:
     """The steps for each kind of store, as lines to copy."""
-    address = url or _HERE
     return {
         "MinIO": [*_environment("MINIO", address), *_given("minio")],
         "RustFS": [*_environment("RUSTFS", address), *_given("rustfs")],

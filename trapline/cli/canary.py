@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trapline.errors import NotFound, TraplineError
@@ -28,17 +27,30 @@ class Heard:
     seconds: float  # from the upload until the engine said so
 
 
-def release(store: Store, layout: Layout, seconds: float) -> list[Heard]:
+@dataclass
+class Released:
+    """What came of one canary."""
+
+    heard: list[Heard] = field(default_factory=list)
+    left: dict[str, TraplineError] = field(default_factory=dict)  # the keys that could not be taken away, and why
+
+
+def release(store: Store, layout: Layout, seconds: float) -> Released:
     """Put a canary, wait for the engine's word, take everything away again. Raises what the store raises."""
-    nonce = secrets.token_hex(8)
+    nonce, came = secrets.token_hex(8), Released()
     key, answer = layout.canary(nonce, NAME), layout.canary_heard(nonce)
     try:
         store.put(key, b"trapline doctor", content_type="text/plain")
-        return _listen(store, key, answer, seconds)
+        came.heard = _listen(store, key, answer, seconds)
     finally:
         for one in (key, answer):
-            with suppress(TraplineError):
+            try:
                 store.delete(one)
+            except NotFound:
+                pass
+            except TraplineError as error:
+                came.left[one] = error
+    return came
 
 
 def _listen(store: Store, key: str, answer: str, seconds: float) -> list[Heard]:

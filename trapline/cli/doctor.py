@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from trapline.cli import words
-from trapline.cli.canary import release
+from trapline.cli.bucket_said import events_of
+from trapline.cli.canary import Heard, release
 from trapline.cli.place import Place
 from trapline.errors import ConfigError, NotFound, StoreError, StoreUnavailable, TraplineError
-from trapline.store.notifications import NotConfigurable, rules_in, wanted
+from trapline.store.notifications import NotConfigurable, Rule, everything_told, telling, untold, wanted
 from trapline.store.notifications_boto import BucketNotifications
 from trapline.store.open import open_store
 from trapline.store.probing_boto import Probe
@@ -55,7 +56,11 @@ def examine(place: Place, seconds: float) -> Iterator[Finding]:
     if place.endpoint is None and place.served() is None:
         yield Finding("endpoint", "fail", f"No engine serves {place.data}.", "trapline up, in another terminal")
         return
-    settings = place.s3()
+    try:
+        settings = place.s3()
+    except TraplineError as error:
+        yield _failed(_culprit(error), error)
+        return
     reached = list(_reached(place, settings))
     yield from reached
     if any(finding.level == "fail" for finding in reached):
@@ -69,9 +74,9 @@ def examine(place: Place, seconds: float) -> Iterator[Finding]:
 
 
 def _reached(place: Place, settings: S3Settings) -> Iterator[Finding]:
-    probe = Probe(settings)
     try:
-        source = probe.keys()
+        probe = Probe(settings)
+        source = probe.keys() if place.endpoint is not None else f"{place.keys_file}"
         ahead = probe.clock(place.layout.prefix("control"))
     except TraplineError as error:
         yield _failed(_culprit(error), error)
@@ -87,7 +92,11 @@ def _culprit(error: TraplineError) -> str:
         return "endpoint"
     if "clock" in error.message:
         return "clock"
-    return "bucket" if error.message.startswith(("There is no bucket", "The bucket")) else "credentials"
+    if error.message.startswith(("There is no bucket", "The bucket")):
+        return "bucket"
+    return (
+        "endpoint" if error.message.startswith(("The endpoint", "The CA bundle", "The certificate")) else "credentials"
+    )
 
 
 def clock(ahead: float | None) -> Finding:
@@ -184,7 +193,8 @@ def _versions(settings: S3Settings) -> Finding:
         return Finding(
             "versioning",
             "warn",
-            "The bucket keeps every version of what the engine writes, statuses too.",
+            "The bucket keeps every version of what the engine writes, statuses too, "
+            "and what this command wrote and deleted.",
             "Add a lifecycle rule that expires noncurrent versions, or suspend versioning.",
         )
     return Finding("versioning", "ok", "Off." if versioned is False else "The store does not say.")
@@ -193,18 +203,29 @@ def _versions(settings: S3Settings) -> Finding:
 def _notifications(place: Place, settings: S3Settings) -> Finding:
     if place.endpoint is None:
         return Finding("notifications", "ok", "The embedded store's folder is watched; it needs no rules.")
+    bucket = BucketNotifications(settings)
     try:
-        ids = {rule.id for rule in rules_in(BucketNotifications(settings).read())}
+        rules = everything_told(bucket.read())
     except NotConfigurable as error:
         steps = "trapline bucket-events setup tells what to do by hand"
         return Finding("notifications", "warn", f"{error.message} Sweeps find what is uploaded.", steps)
     except (StoreError, ConfigError) as error:
         return Finding("notifications", "warn", error.message, error.remedy)
-    missing = [r.prefix for r in wanted(place.pipeline.name, place.layout, "") if r.id not in ids]
-    if not missing:
-        return Finding("notifications", "ok", "The bucket tells of every prefix that matters.")
-    told = f"The bucket tells nobody of {', '.join(missing)}; sweeps find what is uploaded."
-    return Finding("notifications", "warn", told, "trapline bucket-events setup --url URL")
+    asked = wanted(place.pipeline.name, place.layout, "")
+    lacking = [_asked(rule) for rule in untold(asked, rules)]
+    used = sorted({one.target for rule in asked for one in telling(rule, rules)})
+    addresses = bucket.addresses_of(used)
+    who = " and ".join(addresses.get(target) or target for target in used) or "nobody"
+    if not lacking:
+        return Finding("notifications", "ok", f"The bucket tells {who} of everything that matters.")
+    said = f"The bucket does not tell of {', '.join(lacking)}; sweeps find what is there."
+    if used:
+        said += f" Of the rest it tells {who}."
+    return Finding("notifications", "warn", said, "trapline bucket-events setup --url URL")
+
+
+def _asked(rule: Rule) -> str:
+    return f"{rule.prefix} ({events_of(rule)})"
 
 
 def _canary(place: Place, store: S3Store, seconds: float) -> Iterator[Finding]:
@@ -212,7 +233,7 @@ def _canary(place: Place, store: S3Store, seconds: float) -> Iterator[Finding]:
     if not seconds:
         return
     try:
-        heard = release(store, place.layout, seconds)
+        came = release(store, place.layout, seconds)
     except TraplineError as error:
         yield Finding(
             "canary",
@@ -221,6 +242,12 @@ def _canary(place: Place, store: S3Store, seconds: float) -> Iterator[Finding]:
             error.remedy,
         )
         return
+    yield from _heard(came.heard, seconds)
+    for key, why in came.left.items():
+        yield Finding("canary", "warn", f"{key!r} stays: {why.message}", f"Delete it with keys that may. {why.remedy}")
+
+
+def _heard(heard: list[Heard], seconds: float) -> Iterator[Finding]:
     for one in (one for one in heard if one.intact):
         yield Finding("canary", "ok", f"{one.trigger} told of an upload {one.seconds:.1f} s later, its key intact.")
     broken = {one.trigger: one.key for one in heard} if heard and not any(one.intact for one in heard) else {}
@@ -234,7 +261,9 @@ def _canary(place: Place, store: S3Store, seconds: float) -> Iterator[Finding]:
             "canary",
             "warn",
             f"No trigger of an engine told of an upload within {seconds:g} s; sweeps find what is uploaded.",
-            "Run `trapline up` with a trigger for this store, and `trapline bucket-events setup`",
+            "Run `trapline up` with a trigger for this store, and `trapline bucket-events setup`. Where both were "
+            "done, check the address that is told: host, path, user and password; the engine's log tells of whom it "
+            "turned away (inbound.denied, inbound.not_found).",
         )
 
 

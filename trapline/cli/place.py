@@ -41,6 +41,11 @@ class Place:
         """The embedded bucket's own folder."""
         return self.data / "buckets" / self.bucket
 
+    @property
+    def keys_file(self) -> Path:
+        """Where the embedded store's keys are kept."""
+        return self.data / "engine" / "credentials.json"
+
     def store(self) -> Store:
         """The bucket, for reading and for the small writes of commands."""
         if self.endpoint is not None:
@@ -62,7 +67,7 @@ class Place:
             raise SurroundingsError(
                 f"No engine serves {self.data}.", remedy="Start one with `trapline up`, in another terminal."
             )
-        keys = credentials(self.data / "engine" / "credentials.json")
+        keys = credentials(self.keys_file)
         return S3Settings(
             bucket=self.bucket,
             endpoint=served["endpoint"],

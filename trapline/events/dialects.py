@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from trapline.errors import EventUnknown, EventUnreadable
+from trapline.errors import EventForged, EventUnknown, EventUnreadable
 from trapline.events.told import FORM, FORM_OR_RAW, RAW, RAW_OR_FORM, Kind, Reading, StoreEvent, Told, keys_of
 
 LARGEST = 4 * 2**20  # bytes of a message; queues take 1 MiB at most
@@ -51,15 +52,29 @@ _CLOUD_PREFIXES = ("com.amazonaws.s3.", "com.amazonaws.", "com.amazon.s3.")
 _READINGS = {"ceph:s3": RAW, "aws.s3.bucket.": RAW, "aws:s3": FORM, "minio:s3": FORM_OR_RAW, "rustfs:s3": FORM_OR_RAW}
 
 
-def read(body: bytes | str, headers: Mapping[str, str] | None = None) -> Told:
+def read(body: bytes | str, headers: Mapping[str, str] | None = None, *, posted: bool = False) -> Told:
     """The events in a message. `headers` are those of its HTTP request, for CloudEvents in binary mode.
 
-    Raises `EventUnreadable` where it is too large or not JSON, `EventUnknown` where it is JSON and no known event.
+    `posted`: by a stranger, who cannot vouch for SNS: whoever takes such messages checks what SNS signed, and hands
+    over what was inside. Raises `EventUnreadable` where it is too large or not JSON, `EventUnknown` where it is JSON
+    and no known event, `EventForged` where it was posted and holds an envelope of SNS, however deep.
     """
+    within = _Within(posted)
     attributes = {name.lower()[3:]: text for name, text in (headers or {}).items() if name.lower().startswith("ce-")}
     if "type" in attributes:
-        return _binary(attributes, body)
-    return _told(_parsed(body), 0)
+        return _binary(attributes, body, within)
+    return _told(_parsed(body), within)
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """What a part of a message stands in."""
+
+    posted: bool
+    envelopes: int = 0
+
+    def deeper(self) -> _Within:
+        return _Within(self.posted, self.envelopes + 1)
 
 
 def _parsed(body: bytes | str) -> Any:
@@ -71,16 +86,16 @@ def _parsed(body: bytes | str) -> Any:
         raise EventUnreadable(f"The message is not JSON: {str(error)[:80]}.") from None
 
 
-def _told(value: Any, depth: int) -> Told:
-    if depth > DEEPEST:
+def _told(value: Any, within: _Within) -> Told:
+    if within.envelopes > DEEPEST:
         raise EventUnknown(f"The message has more than {DEEPEST} envelopes.")
     if isinstance(value, list):
-        return _each(value, lambda part: _told(part, depth + 1))
+        return _each(value, lambda part: _told(part, within.deeper()))
     if not isinstance(value, dict):
         raise EventUnknown(f"The message is {_shape(value)}; expected a JSON object.")
     for knows, reads in _DIALECTS:
         if knows(value):
-            return reads(value, depth)
+            return reads(value, within)
     fields = ", ".join(repr(name[:30]) for name in sorted(value)[:8])
     raise EventUnknown(f"The message is no event that is known; it has the fields: {fields or 'none'}.")
 
@@ -114,22 +129,22 @@ def _event(texts: Iterable[tuple[str, ...]], kind: Kind, bucket: str, name: str)
 # -- S3's own records, of AWS, Ceph, MinIO, RustFS, versitygw
 
 
-def _records(value: dict[str, Any], depth: int) -> Told:
+def _records(value: dict[str, Any], within: _Within) -> Told:
     records = value["Records"]
     if not records and _is_bare(value):
-        return _bare(value, depth)
+        return _bare(value, within)
     plain = _text(value.get("Key")) if len(records) == 1 else ""
-    return _each(records, lambda record: _record(record, plain, depth))
+    return _each(records, lambda record: _record(record, plain, within))
 
 
-def _record(record: Any, plain: str, depth: int) -> Told:
+def _record(record: Any, plain: str, within: _Within) -> Told:
     """One of `Records`. `plain`: MinIO's own `<bucket>/<key>` beside them, which is never encoded."""
     if not isinstance(record, dict):
         raise EventUnknown(f"A record is {_shape(record)}; expected a JSON object.")
     if isinstance(record.get("body"), str):  # a queue's message
-        return _told(_inner(record["body"]), depth + 1)
+        return _told(_inner(record["body"]), within.deeper())
     if isinstance(record.get("Sns"), dict):
-        return _told(record["Sns"], depth + 1)
+        return _told(record["Sns"], within.deeper())
     if isinstance(record.get("data"), dict) and "s3" not in record:  # RustFS has wrapped the record itself
         record = record["data"]
     name = _either(record, "eventName", "event_name")
@@ -173,7 +188,7 @@ def _is_bare(value: dict[str, Any]) -> bool:
     return isinstance(value.get("EventName"), str) and isinstance(value.get("Key"), str)
 
 
-def _bare(value: dict[str, Any], depth: int) -> Told:
+def _bare(value: dict[str, Any], within: _Within) -> Told:
     """MinIO's envelope without records."""
     kind = KINDS.get(value["EventName"].removeprefix("s3:"))
     bucket, _, key = value["Key"].partition("/")
@@ -183,13 +198,15 @@ def _bare(value: dict[str, Any], depth: int) -> Told:
 # -- envelopes
 
 
-def _sns(value: dict[str, Any], depth: int) -> Told:
+def _sns(value: dict[str, Any], within: _Within) -> Told:
+    if within.posted:
+        raise EventForged("An envelope of SNS stands where its signature cannot be checked.")
     if value["Type"] == "SubscriptionConfirmation":
         raise EventUnknown(
             "A topic asks whether this address subscribed to it.",
             remedy="Open its `SubscribeURL` if that is so; nothing is told before.",
         )
-    return _told(_inner(value.get("Message")), depth + 1) if value["Type"] == "Notification" else Told()
+    return _told(_inner(value.get("Message")), within.deeper()) if value["Type"] == "Notification" else Told()
 
 
 def _inner(text: Any) -> Any:
@@ -202,14 +219,14 @@ def _inner(text: Any) -> Any:
         raise EventUnknown(f"An envelope's message cannot be read. {error.message}") from None
 
 
-def _event_bridge(value: dict[str, Any], depth: int) -> Told:
+def _event_bridge(value: dict[str, Any], within: _Within) -> Told:
     name = _text(value["detail-type"])
     kind = _EVENT_BRIDGE.get(name)
     bucket, text = _named(value.get("detail"))
     return _event([keys_of(text, RAW_OR_FORM)], kind, bucket, name) if kind else Told()
 
 
-def _seaweedfs(value: dict[str, Any], depth: int) -> Told:
+def _seaweedfs(value: dict[str, Any], within: _Within) -> Told:
     """A path of the filer. A renamed file is gone from the path that it names, and new where the message says."""
     name = value["event_type"]
     if name not in _SEAWEEDFS:
@@ -236,21 +253,21 @@ def _moved_to(value: dict[str, Any]) -> str:
 # -- CloudEvents
 
 
-def _cloud_event(value: dict[str, Any], depth: int) -> Told:
+def _cloud_event(value: dict[str, Any], within: _Within) -> Told:
     """Structured mode: the data, where it is an event of S3; or else type, source and subject."""
     data = value.get("data")
     if isinstance(value.get("data_base64"), str):
         data = _unwrapped(value["data_base64"])
     if _has_records(data):
-        return _told(data, depth + 1)
+        return _told(data, within.deeper())
     return _by_subject(value, lambda text, readings: [keys_of(text, readings)])
 
 
-def _binary(attributes: Mapping[str, str], body: bytes | str) -> Told:
+def _binary(attributes: Mapping[str, str], body: bytes | str, within: _Within) -> Told:
     """Binary mode: attributes are headers, the body is the data, which may be the object itself."""
     data = _json_or_none(body) if len(body) <= LARGEST else None
     if _has_records(data):
-        return _told(data, 1)
+        return _told(data, within.deeper())
     return _by_subject(attributes, _percent_decoded)
 
 
@@ -326,7 +343,7 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-_Reads = Callable[[dict[str, Any], int], Told]
+_Reads = Callable[[dict[str, Any], _Within], Told]
 
 # How each dialect is known, and what reads it.
 _DIALECTS: tuple[tuple[Callable[[dict[str, Any]], bool], _Reads], ...] = (
@@ -334,8 +351,8 @@ _DIALECTS: tuple[tuple[Callable[[dict[str, Any]], bool], _Reads], ...] = (
     (lambda v: isinstance(v.get("Records"), list), _records),
     (lambda v: v.get("source") == "aws.s3" and "detail-type" in v, _event_bridge),
     (lambda v: isinstance(v.get("Type"), str) and "TopicArn" in v, _sns),
-    (lambda v: v.get("Event") == "s3:TestEvent", lambda v, depth: Told()),
+    (lambda v: v.get("Event") == "s3:TestEvent", lambda v, within: Told()),
     (lambda v: isinstance(v.get("event_type"), str) and isinstance(v.get("key"), str), _seaweedfs),
     (_is_bare, _bare),
-    (lambda v: isinstance(v.get("s3"), dict), lambda v, depth: _record(v, "", depth)),
+    (lambda v: isinstance(v.get("s3"), dict), lambda v, within: _record(v, "", within)),
 )

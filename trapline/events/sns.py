@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from trapline.errors import EventForged
+from trapline.errors import EventForged, EventUnknown
 
 NOTIFICATION = "Notification"
 CONFIRMATION = "SubscriptionConfirmation"
@@ -47,6 +47,13 @@ class Message:
         return self.fields["TopicArn"]
 
     @property
+    def text(self) -> str:
+        """What somebody published. Raises `EventUnknown` where there is nothing."""
+        if "Message" not in self.fields:
+            raise EventUnknown("An envelope holds no message.")
+        return self.fields["Message"]
+
+    @property
     def certificate_url(self) -> str:
         """Where the certificate is. Raises `EventForged` where that is not SNS itself."""
         return _of_amazon("SigningCertURL", self.fields.get("SigningCertURL", ""))
@@ -74,7 +81,11 @@ class Message:
 
 
 def message_in(body: bytes) -> Message | None:
-    """The envelope that a body is; None where it is something else."""
+    """The envelope that a body is; None where it is something else.
+
+    Of what looks like one all the same, in another encoding or within something else, `dialects.read` refuses to read
+    whatever was posted.
+    """
     if b"TopicArn" not in body and b"\\u" not in body:
         return None  # spares most bodies a parse: the name is there, or is written in escapes
     try:

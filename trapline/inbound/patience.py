@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Literal
 
 import h11
@@ -10,17 +11,26 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD = 10.0  # seconds until a request's head must be there, from its first byte, or from the connection's beginning
 BODY = 35.0  # seconds until its body must be there: `inbound` answers before that, where it still reads
-CONNECTIONS = 512  # at a time; a few more are answered 503, and there are files left for the engine
-MORE = 64  # that are let in to be answered so; what comes beyond is closed
-OWING = 256  # that may be without a whole request at a time
+CONNECTIONS = 512  # at a time, or fewer where the process may have few files open: see `most_connections`
+MORE = 8  # of so many, one more is let in to be answered 503; what comes beyond is closed
+OWING = 2  # of so many, one may be without a whole request at a time
 GRACE = 1.0  # seconds in which nobody has to give way: what comes at once is slow because of us
 LOOK = 1.0  # seconds between two looks at how long each has been slow
 
 
-class Patience:
-    """Who has been without a whole request, and since when; who is idle after one. On the server's own loop."""
+def most_connections() -> int:
+    """How many are let in: half of the files that this process may have open at most, for the engine needs some too."""
+    return min(CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
-    def __init__(self) -> None:
+
+class Patience:
+    """Who has been without a whole request, and since when; who is idle after one. On the server's own loop.
+
+    `most`: connections at a time.
+    """
+
+    def __init__(self, most: int = CONNECTIONS) -> None:
+        self.most = most
         self.owing: dict[Connection, tuple[float, float]] = {}  # since when, and until when that is borne
         self.idle: dict[Connection, float] = {}
         self._looking = False
@@ -30,7 +40,7 @@ class Patience:
         now = one.loop.time()
         self.forget(one)  # the oldest are the first
         self.owing[one] = (now, now + seconds)
-        if len(self.owing) > OWING:
+        if len(self.owing) > self.most // OWING:
             self._end_oldest(now)
         if not self._looking:
             self._looking = True
@@ -47,8 +57,11 @@ class Patience:
         self.idle.pop(one, None)
 
     def make_room(self, now: float) -> None:
-        """End the connection that can best be done without, if there is one."""
-        if not self._end_oldest(now):
+        """End what can best be done without: who owes a request, down to those few that may; else who is idle."""
+        ended = self._end_oldest(now)
+        while len(self.owing) > self.most // OWING and self._end_oldest(now):
+            pass
+        if not ended:
             one = next(iter(self.idle), None)
             if one is not None and now - self.idle[one] > GRACE:
                 one.end()
@@ -78,11 +91,12 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._owed: _Owed = "a head", None
-        if len(self.connections) >= CONNECTIONS + MORE:
+        most = self.patience.most
+        if len(self.connections) >= most:
+            self.patience.make_room(self.loop.time())
+        if len(self.connections) >= most + most // MORE:
             self.end()
             return
-        if len(self.connections) >= CONNECTIONS:
-            self.patience.make_room(self.loop.time())
         self.patience.owes(self, HEAD)
 
     def data_received(self, data: bytes) -> None:

@@ -22,12 +22,15 @@ from typing import Any
 import uvicorn
 
 from trapline.errors import SurroundingsError
-from trapline.inbound.patience import CONNECTIONS, Connection, Patience
+from trapline.inbound.patience import Connection, Patience, most_connections
 
 HEALTH = "/health"
 SIGNATURE = "x-hub-signature-256"
 SLOWEST = 30.0  # seconds a body may take
 IDLE = 75  # seconds a connection is kept: longer than stores keep theirs, so that no event meets a closed one
+QUEUE = 1024  # connections that wait with the system until they are taken
+AT_ONCE = 16  # that are taken in one turn of the loop: each has a file open before `Patience` hears of it
+SHOWN = 100  # characters of a path that somebody asked for
 STOP = 5.0  # seconds what is under way may take at the end
 
 log = logging.getLogger(__name__)
@@ -118,7 +121,7 @@ class Inbound:
         self._too_large = Answer(413, f"a message may have {address.max_body} bytes", ((b"connection", b"close"),))
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
-        self._refused = 0
+        self._refused = {"denied": 0, "not_found": 0}
 
     @property
     def url(self) -> str:
@@ -163,11 +166,11 @@ class Inbound:
         if scope["path"] == HEALTH and scope["method"] in ("GET", "HEAD"):
             return _OK
         if scope["path"] != self._address.path:
-            return _NOT_FOUND
+            return self._refuse("not_found", scope["path"], _NOT_FOUND, f"events are posted to {self._address.path}")
         if scope["method"] != "POST":
             return _METHOD
         if not self._credentials.admit(headers.get("authorization", "")):
-            return self._denied(_DENIED)
+            return self._refuse("denied", scope["path"], _DENIED, _DENIED.text)
         declared = headers.get("content-length", "0")
         return self._too_large if not declared.isdigit() or int(declared) > self._address.max_body else None
 
@@ -180,7 +183,7 @@ class Inbound:
         if body is None:
             return self._too_large
         if not self._credentials.signed(headers.get(SIGNATURE, ""), body):
-            return self._denied(_UNSIGNED)
+            return self._refuse("denied", self._address.path, _UNSIGNED, _UNSIGNED.text)
         return await self._take(Request(headers, body))
 
     async def _body(self, receive: _Receive) -> bytes | None:
@@ -197,11 +200,11 @@ class Inbound:
             more = message.get("more_body", False)
         return b"".join(chunks)
 
-    def _denied(self, answer: Answer) -> Answer:
+    def _refuse(self, what: str, path: str, answer: Answer, why: str) -> Answer:
         """Told in the log at the first, the second, the fourth, the eighth: a store tries for ever."""
-        self._refused += 1
-        if self._refused & (self._refused - 1) == 0:
-            log.warning("event=inbound.denied path=%s times=%d why=%s", self._address.path, self._refused, answer.text)
+        self._refused[what] += 1
+        if (times := self._refused[what]) & (times - 1) == 0:
+            log.warning("event=inbound.%s path=%r times=%d why=%r", what, path[:SHOWN], times, why)
         return answer
 
 
@@ -248,11 +251,12 @@ def _decoded(text: str) -> str:
 
 
 def _settings(app: Callable[[_Scope, _Receive, _Send], Awaitable[None]]) -> uvicorn.Config:
+    most = most_connections()
     return uvicorn.Config(
         app,
         interface="asgi3",
         loop="asyncio",
-        http=type("Watched", (Connection,), {"patience": Patience()}),
+        http=type("Watched", (Connection,), {"patience": Patience(most)}),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -260,23 +264,31 @@ def _settings(app: Callable[[_Scope, _Receive, _Send], Awaitable[None]]) -> uvic
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=most,
+        backlog=AT_ONCE,
         timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=int(STOP / 2),
     )
 
 
+class _Listener(socket.socket):
+    """Many may wait, whatever asyncio says: its one number is also how many it takes in one turn."""
+
+    def listen(self, backlog: int = QUEUE, /) -> None:
+        super().listen(QUEUE)
+
+
 def _listener(host: str, port: int) -> socket.socket:
     try:
         family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, number)
+        listener = _Listener(family, kind, number)
     except OSError as error:
         raise _unavailable(host, port, error) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # its connections too: the dead ones are noticed
         listener.bind(address)
-        listener.listen(1024)
+        listener.listen()
     except OSError as error:
         listener.close()
         raise _unavailable(host, port, error) from None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trapline.errors import ConfigError, StoreError
-from trapline.keys import Layout
+from trapline.keys import Layout, short_hash
 
 Configuration = dict[str, Any]  # as S3's API words it
 Kind = Literal["aws", "ceph", "other"]
@@ -51,12 +51,18 @@ def wanted(pipeline: str, layout: Layout, target: str) -> tuple[Rule, ...]:
         ("labels", layout.prefix("labels"), (*NEW, *GONE)),  # a review, and its end
         ("failed", layout.prefix("failed"), GONE),  # deleting a dead letter is a retry
     )
-    return tuple(Rule(f"trapline-{pipeline}-{name}", target, events, prefix) for name, prefix, events in parts)
+    named = f"trapline-{_named(pipeline, layout)}"
+    return tuple(Rule(f"{named}-{name}", target, events, prefix) for name, prefix, events in parts)
 
 
-def topic_name(pipeline: str, bucket: str) -> str:
-    """The topic that `bucket-events setup --url` makes; no other pipeline and bucket have the same."""
-    return f"trapline-{pipeline}__{bucket.replace('.', '_')}"
+def topic_name(pipeline: str, layout: Layout, bucket: str) -> str:
+    """The topic that `bucket-events setup --url` makes; no other pipeline, root and bucket have the same."""
+    return f"trapline-{_named(pipeline, layout)}__{bucket.replace('.', '_')}"
+
+
+def _named(pipeline: str, layout: Layout) -> str:
+    """The pipeline, and which root it has, if any: no pipeline's name has a capital."""
+    return f"{pipeline}-R{short_hash(layout.root, 8)}" if layout.root else pipeline
 
 
 def is_queue(target: str) -> bool:
@@ -67,6 +73,25 @@ def is_queue(target: str) -> bool:
 def rules_in(configuration: Configuration) -> list[Rule]:
     """Everything that a bucket's configuration tells to somebody."""
     return [_rule(item, item[arn]) for kind, arn in _TARGETS.items() for item in configuration.get(kind, ())]
+
+
+def everything_told(configuration: Configuration) -> list[Rule]:
+    """Every rule, and EventBridge, which is told of everything where it is told at all."""
+    bridge = Rule("", "EventBridge", ("ObjectCreated:*", "ObjectRemoved:*"))
+    return [*rules_in(configuration), *([bridge] if "EventBridgeConfiguration" in configuration else [])]
+
+
+def telling(asked: Rule, rules: Iterable[Rule]) -> list[Rule]:
+    """The rules, whosever they are, that together tell of everything that one asks for; none where they do not."""
+    near = [rule for rule in rules if asked.prefix.startswith(rule.prefix) and not rule.suffix]
+    by_event = [[rule for rule in near if any(_tells(e, event) for e in rule.events)] for event in asked.events]
+    return [rule for rule in near if any(rule in some for some in by_event)] if all(by_event) else []
+
+
+def untold(asked: Iterable[Rule], rules: Iterable[Rule]) -> list[Rule]:
+    """Those of the rules that are asked for of whose events nobody is told, or not of all."""
+    rules = tuple(rules)
+    return [rule for rule in asked if not telling(rule, rules)]
 
 
 def without(configuration: Configuration, ids: Iterable[str]) -> Configuration:
@@ -106,7 +131,12 @@ def _nested(one: str, other: str) -> bool:
 
 
 def _same(one: str, other: str) -> bool:
-    return one == other or _covers(one, other) or _covers(other, one)
+    return _tells(one, other) or _tells(other, one)
+
+
+def _tells(one: str, other: str) -> bool:
+    """Whether an event of a rule stands for another."""
+    return one == other or _covers(one, other)
 
 
 def _covers(wide: str, narrow: str) -> bool:

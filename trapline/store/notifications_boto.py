@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from trapline.errors import ConfigError, StoreDenied
 from trapline.store.keys_boto import found_keys, keys_wrong
-from trapline.store.notifications import Configuration, Kind, NotConfigurable, Overlapping
+from trapline.store.notifications import Configuration, Kind, NotConfigurable, Overlapping, rules_in
 from trapline.store.s3 import CONNECT, READ, S3Settings
 from trapline.store.s3_boto import boto_meaning, client, is_aws
 
@@ -26,6 +26,7 @@ _UNSUPPORTED = frozenset(
     ("NotImplemented", "XNotImplemented", "MethodNotAllowed", "NotSupported", "UnsupportedOperation", "405", "501")
 )
 _NO_SUCH_CALL = frozenset(("BucketAlreadyExists", "BucketAlreadyOwnedByYou"))  # it took `PUT ?notification` for `PUT`
+_PASSWORD = re.compile(r"^([^:/@]*://[^:/@]*):.*@", re.DOTALL)  # up to the last `@`: a mistyped one may hold anything
 _NO_TARGET = ("destination", "arn", "topic", "queue")
 _MISSING_TOPIC = frozenset(("NotFound", "NoSuchKey", "NoSuchEntity", "404"))
 
@@ -79,6 +80,9 @@ class BucketNotifications:
             arn = self._sns.create_topic(Name=name, Attributes=told).get("TopicArn")
         if not arn:
             raise self._not_configurable("topics")
+        if self.kind == "other" and self.address_of(arn) != without_password(url):  # it makes topics that tell nobody
+            self.delete_topic(arn)
+            raise self._not_configurable("topics that tell an address")
         return str(arn)
 
     def find_topic(self, name: str) -> str:
@@ -91,10 +95,14 @@ class BucketNotifications:
     def address_of(self, topic: str) -> str:
         """Where a topic of Ceph tells, without its password; empty where that is not known."""
         try:
-            found = self._sns.get_topic_attributes(TopicArn=topic)["Attributes"]
-            return without_password(json.loads(found.get("EndPoint", "{}")).get("EndpointAddress", ""))
-        except (BotoCoreError, ClientError, ValueError):
+            found = self._sns.get_topic_attributes(TopicArn=topic).get("Attributes", {})
+            return without_password(json.loads(found.get("EndPoint", "{}"))["EndpointAddress"])
+        except (BotoCoreError, ClientError, ResponseParserError, ValueError, KeyError, TypeError):
             return ""
+
+    def addresses_of(self, targets: Iterable[str]) -> dict[str, str]:
+        """By the ARN of each topic of Ceph where it tells; nothing at other stores."""
+        return {arn: self.address_of(arn) for arn in sorted(set(targets))} if self.kind == "ceph" else {}
 
     def other_addresses(self, topic: str, url: str) -> list[str]:
         """Whom else a topic of AWS tells, as (pending or not) subscribed; none where that may not be asked."""
@@ -104,6 +112,26 @@ class BucketNotifications:
         except (BotoCoreError, ClientError):
             return []
         return sorted({without_password(address) for address in found if address != url})
+
+    def other_bucket(self, topic: str) -> str:
+        """Another bucket of these keys' owner with a rule that names a topic; empty where none can be seen.
+
+        Only Ceph is asked: on AWS, `_may_publish` lets no other bucket tell a topic.
+        """
+        if self.kind != "ceph":
+            return ""
+        try:
+            names = [bucket["Name"] for bucket in self._s3.list_buckets().get("Buckets", ())]
+        except (BotoCoreError, ClientError):
+            return ""
+        return next((name for name in names if name != self._settings.bucket and self._names(name, topic)), "")
+
+    def _names(self, bucket: str, topic: str) -> bool:
+        try:
+            found = self._s3.get_bucket_notification_configuration(Bucket=bucket)
+        except (BotoCoreError, ClientError, ResponseParserError):
+            return False
+        return any(rule.target == topic for rule in rules_in(found))
 
     def delete_topic(self, topic: str) -> None:
         with self._refusals():
@@ -162,6 +190,8 @@ class BucketNotifications:
             return self._not_configurable()
         if error.operation_name == "CreateTopic" and self.kind == "other":
             return self._not_configurable("topics")
+        if error.operation_name == "CreateTopic" and status == 400:  # Ceph words its reason in no way that boto3 reads
+            return _no_address(self._settings)
         if code in ("AccessDenied", "AuthorizationError"):
             return _denied(error.operation_name, self._settings)
         if error.operation_name == "PutBucketNotificationConfiguration" and code != "NoSuchBucket":
@@ -174,10 +204,7 @@ class BucketNotifications:
 
 def without_password(url: str) -> str:
     """An address as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username}:…@{parts.netloc.rpartition('@')[2]}").geturl()
+    return _PASSWORD.sub(r"\1:…@", url)
 
 
 def _may_publish(topic: str, bucket: str) -> dict[str, Any]:
@@ -202,6 +229,14 @@ def _denied(operation: str, settings: S3Settings) -> StoreDenied:
         f"These credentials may not do {operation} on {settings.place}.",
         remedy="They need s3:GetBucketNotification and s3:PutBucketNotification; with --url also sns:CreateTopic, "
         "sns:SetTopicAttributes, sns:Subscribe, sns:ListTopics, sns:DeleteTopic and sns:ListSubscriptionsByTopic.",
+    )
+
+
+def _no_address(settings: S3Settings) -> ConfigError:
+    return ConfigError(
+        f"The {settings.place} did not take the address.",
+        remedy="Ceph takes a user and a password in an https:// address alone, unless its "
+        "rgw_allow_notification_secrets_in_cleartext is set. Without them, let the webhook listen on 127.0.0.1.",
     )
 
 

@@ -11,7 +11,7 @@ from trapline.store.s3_boto import FAILURES, boto_meaning, client
 
 
 class Probe:
-    """Questions that change nothing. Errors as of a store."""
+    """Questions that change nothing. Errors as of a store, already where there are no keys to ask with."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings

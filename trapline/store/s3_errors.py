@@ -109,7 +109,9 @@ def _unavailable(text: str, code: str, settings: S3Settings) -> TraplineError:
     status = _STATUS.search(text)
     if code or status:
         said = code or (status and (status[1] or status[2]))
-        return StoreUnavailable(f"The {settings.place} answered {said}.", remedy="It is tried again.")
+        return StoreUnavailable(
+            f"The {settings.place} answered {said}.", remedy="Try again; the store's own log may say more."
+        )
     if any(mark in lower for mark in _UNREACHED):
         why = "cannot be reached"
     elif "timed out" in lower or "timedout" in lower or "kind: timeout" in lower:
