@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 import subprocess
 import unicodedata
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.integration.engine import Engine, night, until
+from tests.integration.uploaders import mc, minio_client
 from trapline.records.received import ReceivedFile, read_table, table
 
 GOOD = ("DCIM/100MEDIA/IMG_0001.JPG", "DCIM/100MEDIA/IMG_0002.JPG", "DCIM/101MEDIA/Motte + 5%.JPG")
@@ -189,30 +190,43 @@ def keys(served: Engine) -> dict[str, str]:
 # -- with sha256sum and mc alone, as the documentation says
 
 
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "finish-a-night.md"
+
+
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs GNU coreutils")
-def test_with_sha256sum_alone_what_is_not_in_the_bucket_is_printed(served: Engine, card: Path, tmp_path: Path) -> None:
+def test_the_lines_of_the_how_to_print_what_is_not_in_the_bucket_and_what_the_card_lacks(
+    served: Engine, card: Path, tmp_path: Path
+) -> None:
     write(card / "DCIM/back\\slash.JPG", night(14))
     there = images(card)
     sent(served, "st7/sums", there)
-    received = served.get("status/st7/sums.sha256") or b""
-    (tmp_path / "received.sha256").write_bytes(received)
-    assert len(received.splitlines()) == len(there)
-    subprocess.run(["sha256sum", "--check", "--strict", "--quiet"], cwd=card, input=received, check=True)
-    assert _not_received(card, tmp_path) == ""
+    assert _typed(served, tmp_path, card, "st7/sums") == (["5"], [])
     write(card / "DCIM/new.JPG", night(15))
     write(card / GOOD[0], night(16))
-    lines = _not_received(card, tmp_path).splitlines()
-    assert sorted(line[66:] for line in lines) == sorted([GOOD[0], "DCIM/new.JPG"])
+    (card / GOOD[1]).unlink()
+    *lacking, count = _typed(served, tmp_path, card, "st7/sums")[0]
+    assert (sorted(line[66:] for line in lacking), count) == ([GOOD[0], "DCIM/new.JPG"], "5")
+    failed = [line for line in _typed(served, tmp_path, card, "st7/sums")[1] if "FAILED" in line]
+    assert {line.partition(":")[0] for line in failed} == {GOOD[0], GOOD[1]}
+    served.upload("st7/none", {}, done=b"\n")
+    assert _typed(served, tmp_path, card, "st7/none")[0][-1] == "5"
+    assert len(_typed(served, tmp_path, card, "st7/none")[0]) == 6, "where nothing was received, all is printed"
 
 
-def _not_received(card: Path, tmp_path: Path) -> str:
-    find = r"find . -type f -iname '*.jpg' ! -name '.*' -printf '%P\0' | xargs -0 sha256sum"
-    done = subprocess.run(
-        ["bash", "-c", f"{find} | grep -vxFf {tmp_path / 'received.sha256'}"],
-        cwd=card,
-        env={**os.environ, "LC_ALL": "C"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout
+def _typed(served: Engine, tmp_path: Path, card: Path, job: str) -> tuple[list[str], list[str]]:
+    """What the lines of the page print: those about the card, and the one the other way round."""
+    mc(served, tmp_path)
+    block, other = re.findall(r"(?:^    .*mc cat [^\n]*\.sha256.*\n(?:    .*\n)*)", HOW_TO.read_text(), re.M)
+    config = f"{minio_client()} --config-dir {tmp_path / 'mc'}"
+    typed = [
+        text.replace("traps/traps/", "trap/traps/")
+        .replace("st7/2026-11-20", job)
+        .replace("/tmp/", f"{tmp_path}/mc/")
+        .replace("cd /media/card", "true")
+        .replace("mc cat", f"{config} cat")
+        for text in (block, other)
+    ]
+    out = [
+        subprocess.run(["bash", "-c", text], cwd=card, capture_output=True, text=True, check=False) for text in typed
+    ]
+    return out[0].stdout.splitlines(), out[1].stdout.splitlines()
