@@ -17,10 +17,10 @@ pytestmark = pytest.mark.slow
 
 
 def doctor(
-    env: dict[str, str], folder: Path, bucket: str = "healthy", canary: float = 0, **more: str
+    env: dict[str, str], folder: Path, bucket: str = "healthy", canary: str = "0", **more: str
 ) -> dict[str, tuple[str, str, str]]:
     """Level, message and remedy of each check; the exit code is that of the worst."""
-    line = [*PROGRAM, "doctor", "--project", str(folder), "--bucket", bucket, "--canary", str(canary), "--json"]
+    line = [*PROGRAM, "doctor", "--project", str(folder), "--bucket", bucket, "--canary", canary, "--json"]
     done = subprocess.run(line, env=environment(**env | more), capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
@@ -87,7 +87,7 @@ def test_a_canary_that_may_not_be_deleted_is_told(gateway: Ceph, traps: Path) ->
     where = "arn:aws:s3:::kept/incoming/*"
     denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": where}
     gateway.s3.put_bucket_policy(Bucket="kept", Policy=json.dumps({"Version": "2012-10-17", "Statement": [denied]}))
-    level, said, mends = doctor(gateway.env, traps, "kept", canary=0.2)["canary"]
+    level, said, mends = doctor(gateway.env, traps, "kept", canary="0.2")["canary"]
     (left,) = gateway.s3.list_objects_v2(Bucket="kept")["Contents"]
     assert (level, repr(left["Key"]) in said) == ("warn", True)
     assert mends.startswith("Delete it")
