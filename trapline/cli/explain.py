@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -63,6 +64,8 @@ def _tell(out: Console, place: Place, story: Explanation, told: Fate) -> None:
     words.say(out, f"  {words.safe(told.what)}", style="red" if bad else "")
     if told.todo:
         _line(out, "to do", words.safe(told.todo))
+    if told.kind == "failed" and "trapline retry" not in told.todo:
+        _line(out, "to try again", f"trapline retry {words.safe(shlex.quote(story.key))}")
     _line(out, "job", _job(story))
     _line(out, "image", _object(story))
     if story.card:
