@@ -83,8 +83,23 @@ def test_when_is_by_the_clock_of_the_place_and_several_places_are_counted(tmp_pa
 
 def test_one_moth_in_twenty_frames_of_an_event_is_one_individual(tmp_path: Path) -> None:
     page = report(tmp_path, *moths(20), done(f"{JOB}/z.jpg", found("Xestia", at="2026-11-20T23:30:00+01:00")))
-    individuals, events, images, detections, confidence = row(page, "Xestia")
-    assert (individuals, events, images, detections, confidence) == ("2", "2", "21", "21", "0.90")
+    added, at_once, events, images, detections, confidence = row(page, "Xestia")
+    assert (added, at_once, events, images, detections, confidence) == ("2", "1", "2", "21", "21", "0.90")
+
+
+def test_an_animal_that_stays_is_no_reason_to_say_that_there_were_several(tmp_path: Path) -> None:
+    stays = [done(f"{JOB}/{n}.jpg", found("beetle", at=f"2026-11-20T22:{2 * n:02}:00+01:00")) for n in range(6)]
+    page = report(tmp_path, *stays)
+    assert row(page, "beetle")[:2] == ["6", "1"]
+    assert "at least" not in words(page)
+    assert "an animal that stays is counted again in each event" in words(page)
+
+
+def test_kinds_come_in_the_order_of_the_number_that_is_set_in_bold(tmp_path: Path) -> None:
+    often = [done(f"{JOB}/b{n}.jpg", found("burst", at="2026-11-20T22:00:00+01:00")) for n in range(9)]
+    apart = [done(f"{JOB}/s{n}.jpg", found("spread", at=f"2026-11-20T23:{9 * n:02}:00+01:00")) for n in range(3)]
+    page = report(tmp_path, *often, *apart)
+    assert page.index("<bdi>spread</bdi></th>") < page.index("<bdi>burst</bdi></th>")
 
 
 def test_failures_are_told_in_the_words_of_the_table_of_codes(tmp_path: Path) -> None:
@@ -105,7 +120,7 @@ def test_an_image_that_cannot_be_read_any_more_costs_its_own_picture_alone(tmp_p
     page = report(tmp_path, *moths(2), pictures=pictures)
     assert page.count('class="frame"') == 1
     assert "00001.jpg is not there any more." in words(page)
-    assert row(page, "Xestia")[2] == "2"
+    assert row(page, "Xestia")[3] == "2"
 
 
 def test_a_store_that_does_not_answer_fails_the_compile_which_is_then_tried_again(tmp_path: Path) -> None:
@@ -137,7 +152,7 @@ def test_a_large_job_shows_a_sample_and_says_so(tmp_path: Path, monkeypatch: pyt
     assert "20 of 90 images shown" in words(page)
     assert page.count("nothing found</span>") == 5
     assert "8 of 60 detections" in words(page) and page.count('width="160"') == 8
-    assert row(page, "Xestia")[3] == "60"  # what is counted is counted over all
+    assert row(page, "Xestia")[4] == "60"  # what is counted is counted over all
 
 
 @pytest.mark.parametrize("label", ["<script>window.pwned=1</script>", "</script><b>", '"><img src=x onerror=x>', BIDI])
@@ -163,7 +178,7 @@ def test_a_box_of_any_shape_breaks_nothing(tmp_path: Path, box: Any) -> None:
     known = found("Xestia")
     known["detections"][0]["box"] = box
     page = report(tmp_path, done(f"{JOB}/a.jpg", known))
-    assert row(page, "Xestia")[3] == "1" and 'class="frame"' in page
+    assert row(page, "Xestia")[4] == "1" and 'class="frame"' in page
 
 
 def test_the_policy_lets_nothing_run_but_the_pages_own_script_and_nothing_load(tmp_path: Path) -> None:
@@ -203,7 +218,7 @@ def test_a_review_is_told_and_the_names_that_people_gave_are_counted(tmp_path: P
     )
     page = report(tmp_path, *moths(3), review=table.encode())
     said = words(page)
-    assert row(page, "Agrotis")[3] == "1" and row(page, "Xestia")[3] == "2"
+    assert row(page, "Agrotis")[4] == "1" and row(page, "Xestia")[4] == "2"
     assert "Checked by people" in said and "moth-classifier 1.0.0 2 1 50 %" in said
     assert "1 row of the table could not be used" in said and "by hand" in said
 

@@ -56,8 +56,7 @@ def _said(value: Any) -> Any:
 
 
 def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
-    counted = tables.events(results.bursts)
-    kinds = tables.kind_rows(found, counted)
+    kinds = tables.kind_rows(found)
     colours = {kind.label: min(rank, tables.COLOURS) for rank, kind in enumerate(found.ranked)}
     return {
         **_frame(),
@@ -65,8 +64,9 @@ def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
         "found": results.summary,
         "kinds": kinds,
         "more_kinds": len(found.kinds) - len(kinds) + (1 if results.summary.get("other_labels") else 0),
-        "events": counted,
-        "event_rows": tables.event_rows(counted),
+        "counts": found.counted,
+        "most": found.most,
+        "event_rows": tables.event_rows(found.counted),
         "gap": text.duration(results.gap.total_seconds()),
         "hours": figures.hours(results.summary),
         "confidences": figures.confidences(results.summary),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from functions.compile.outputs.report.counted import Counted, counted
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import place
 from functions.compile.picture import Mapping, Picture, corners, label_of, mapping, sureness
@@ -15,7 +16,7 @@ IMAGES = 500  # shown at most …
 EMPTY = 100  # … of them empty ones, where there are enough others
 CROPS = 480  # cut at most …
 CROPS_EACH = 24  # … of one kind
-KINDS = 160  # kinds of which crops are cut, those with the most first
+KINDS = 160  # kinds of which crops are cut, those that were counted most first
 NAMES = 40  # images of one failure that are named
 PLACES = 1000  # and time zones that are told apart
 MADE = 100  # ways of making records that are told apart
@@ -77,11 +78,13 @@ class Survey:
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     places: set[str] = field(default_factory=set)  # coordinates, as they are said
     zones: set[str] = field(default_factory=set)  # IANA names
+    counted: Counted = field(default_factory=Counted)  # over events
+    most: int = 0  # things on one image
 
     @property
     def ranked(self) -> list[Kind]:
-        """The kinds, those with the most things first."""
-        return sorted(self.kinds.values(), key=lambda kind: (-kind.things, kind.label))
+        """The kinds, those that were counted most over the events first."""
+        return sorted(self.kinds.values(), key=lambda kind: (-self.counted.added(kind.label), -kind.things, kind.label))
 
     @property
     def shown(self) -> frozenset[int]:
@@ -100,7 +103,7 @@ class Survey:
 
 def look_over(results: Results) -> Survey:
     """Look over a job once."""
-    found = Survey()
+    found = Survey(counted=counted(results.bursts))
     for number, picture in enumerate(results.pictures()):
         if picture.state in _FAILED:
             _failed(found, picture)
@@ -120,6 +123,7 @@ def _failed(found: Survey, picture: Picture) -> None:
 
 def _read(found: Survey, number: int, picture: Picture) -> None:
     (found.with_things if picture.named else found.empty).offer(lot(picture.rel), number)
+    found.most = max(found.most, len(picture.named))
     _where(found, picture)
     _made(found, picture.stages)
     seen = set()

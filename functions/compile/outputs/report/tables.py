@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from functions.compile.bursts import Bursts, Event
+from functions.compile.bursts import Event
+from functions.compile.outputs.report.counted import Counted
 from functions.compile.outputs.report.survey import Failed, Kind, Made, Survey
 from functions.compile.outputs.report.text import shortened
 from functions.compile.picture import Mapping, mapping
@@ -16,48 +15,9 @@ from functions.compile.results import Results
 from trapline.errors import CODES
 
 KINDS = 200  # rows
-EVENTS = 100  # rows
 LABELS = 5  # named in an event's row
 COLOURS = 8  # of kinds; all others have one together
 _CITATION = 2000  # letters
-
-
-@dataclass
-class Events:
-    """A job's events, counted: memory does not grow with their number."""
-
-    count: int = 0
-    individuals: int = 0
-    largest: Counter[str] = field(default_factory=Counter)  # by label: the largest counts of all events together
-    seen_in: Counter[str] = field(default_factory=Counter)  # by label: events
-    most: list[tuple[int, int, Event]] = field(default_factory=list)
-
-    def add(self, event: Event) -> None:
-        total = sum(event.counts.values())
-        self.count += 1
-        self.individuals += total
-        self.largest.update(event.counts)
-        self.seen_in.update(event.counts.keys())
-        if total:
-            entry = (total, -self.count, event)
-            (heapq.heappush if len(self.most) < EVENTS else heapq.heappushpop)(self.most, entry)
-
-    @property
-    def shown(self) -> list[Event]:
-        """Those with the most individuals, in their order."""
-        return [event for _, _, event in sorted(self.most, key=lambda entry: -entry[1])]
-
-    @property
-    def with_individuals(self) -> int:
-        return self.seen_in.total()
-
-
-def events(bursts: Bursts) -> Events:
-    """Count a job's events."""
-    found = Events()
-    for event in bursts.events():
-        found.add(event)
-    return found
 
 
 @dataclass(frozen=True)
@@ -68,40 +28,33 @@ class KindRow:
     colour: int
     things: int
     images: int
-    individuals: int
+    added: int  # the largest counts of its events, added up
+    at_once: int  # the most in one image
     events: int
     mean: str
-    share: float  # percent of the row with the most individuals
+    share: float  # percent of the row with the largest sum
 
 
-def kind_rows(found: Survey, counted: Events) -> list[KindRow]:
-    """The kinds, those with the most things first."""
+def kind_rows(found: Survey) -> list[KindRow]:
+    """The kinds, those that were counted most first."""
     ranked = found.ranked[:KINDS]
-    most = max((_individuals(kind, counted) for kind in ranked), default=1) or 1
-    return [_kind_row(kind, rank, counted, most) for rank, kind in enumerate(ranked)]
+    most = max((found.counted.added(kind.label) for kind in ranked), default=1) or 1
+    return [_kind_row(kind, rank, found.counted, most) for rank, kind in enumerate(ranked)]
 
 
-def _kind_row(kind: Kind, rank: int, counted: Events, most: int) -> KindRow:
-    individuals = _individuals(kind, counted)
+def _kind_row(kind: Kind, rank: int, counted: Counted, most: int) -> KindRow:
+    added = counted.added(kind.label)
     return KindRow(
         name=named(kind.label),
         colour=min(rank, COLOURS),
         things=kind.things,
         images=kind.images,
-        individuals=individuals,
-        events=counted.seen_in[_stored(kind.label)],
+        added=added,
+        at_once=counted.at_once(kind.label),
+        events=counted.events(kind.label),
         mean="" if kind.mean is None else f"{kind.mean:.2f}",
-        share=round(100 * individuals / most, 2),
+        share=round(100 * added / most, 2),
     )
-
-
-def _individuals(kind: Kind, counted: Events) -> int:
-    return counted.largest[_stored(kind.label)]
-
-
-def _stored(label: str) -> str:
-    """A label as the file of events has it."""
-    return label.encode("utf-8", "backslashreplace").decode()
 
 
 def named(label: str) -> str:
@@ -116,13 +69,13 @@ class EventRow:
     start: datetime | None
     end: datetime | None
     images: int
-    individuals: int
+    counted: int  # the largest counts of its kinds, added up
     kinds: list[tuple[str, int]]
     more: int  # kinds that are not named
 
 
-def event_rows(counted: Events) -> list[EventRow]:
-    """The events with the most individuals, by time."""
+def event_rows(counted: Counted) -> list[EventRow]:
+    """The events in which most was counted, by time."""
     return [_event_row(event) for event in counted.shown]
 
 
