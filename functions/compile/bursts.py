@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from datetime import timezone as fixed
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from functions.compile.deployments import identity
 from functions.compile.picture import Picture, label_of, real, zone
@@ -22,20 +24,28 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE places (place TEXT PRIMARY KEY, latitude REAL, longitude REAL, timezone TEXT) WITHOUT ROWID;
-CREATE TABLE images (rel TEXT PRIMARY KEY, place TEXT, at INTEGER, given TEXT, seen INTEGER, event TEXT);
+CREATE TABLE images (rel TEXT PRIMARY KEY, place TEXT, at INTEGER, shift INTEGER, given TEXT, seen INTEGER, event TEXT);
 CREATE TABLE found (rel TEXT, label TEXT, n INTEGER);
 CREATE TABLE bursts (rel TEXT PRIMARY KEY, event TEXT) WITHOUT ROWID;
 """
 _IN_BURSTS = "given IS NULL AND at IS NOT NULL"
 _INDEXES = f"CREATE INDEX by_time ON images (place, at, rel) WHERE {_IN_BURSTS};"
-_IN_ORDER = f"SELECT rel, place, at FROM images WHERE {_IN_BURSTS} ORDER BY place, at, rel"
+_IN_ORDER = f"SELECT rel, place, at, shift FROM images WHERE {_IN_BURSTS} ORDER BY place, at, rel"
 _SUMS = """
 BEGIN;
 UPDATE images SET event = coalesce(given, (SELECT event FROM bursts WHERE bursts.rel = images.rel), rel);
+CREATE INDEX by_event ON images (event, at, rel) WHERE seen;
 CREATE TABLE events AS
   SELECT event AS id, min(at) AS first, max(at) AS last, count(*) AS images,
-    coalesce(min(CASE WHEN at IS NOT NULL THEN place END), min(place)) AS place
+    coalesce(min(CASE WHEN at IS NOT NULL THEN place END), min(place)) AS place,
+    coalesce(min(CASE WHEN at IS NULL THEN rel END), '') AS file, NULL AS first_shift, NULL AS last_shift
   FROM images WHERE seen GROUP BY event;
+UPDATE events SET (file, first_shift) =
+  (SELECT rel, shift FROM images WHERE seen AND event = events.id AND at = first ORDER BY rel LIMIT 1)
+  WHERE first IS NOT NULL;
+UPDATE events SET last_shift =
+  (SELECT shift FROM images WHERE seen AND event = events.id AND at = last ORDER BY rel DESC LIMIT 1)
+  WHERE first IS NOT NULL;
 CREATE INDEX by_start ON events (first IS NULL, first, id);
 CREATE UNIQUE INDEX by_id ON events (id);
 CREATE TABLE largest (event TEXT, label TEXT, n INTEGER, PRIMARY KEY (event, label)) WITHOUT ROWID;
@@ -43,7 +53,7 @@ INSERT INTO largest
   SELECT images.event, found.label, max(found.n) FROM found JOIN images USING (rel) GROUP BY images.event, found.label;
 COMMIT;
 """
-_ABOUT = "events.id, first, last, images, events.place, latitude, longitude, timezone"
+_ABOUT = "events.id, first, first_shift, last, last_shift, images, file, events.place, latitude, longitude, timezone"
 _ROWS = f"""
 SELECT {_ABOUT}, label, n FROM events JOIN places USING (place) LEFT JOIN largest ON largest.event = events.id
 ORDER BY first IS NULL, first, id, label
@@ -59,7 +69,7 @@ class Event:
     """Images that show one thing happening."""
 
     id: str
-    start: datetime | None  # the first image's capture time, in the place's time zone; None where no image has one
+    start: datetime | None  # the first image's, as `Picture.local` tells it; None where no image has a capture time
     end: datetime | None  # the last image's
     images: int  # that were looked at
     counts: dict[str, int] = field(default_factory=dict)  # label → the largest count in one image of the event
@@ -67,6 +77,7 @@ class Event:
     latitude: float | None = None  # degrees
     longitude: float | None = None
     timezone: str | None = None  # an IANA name
+    file: str = ""  # the path under `incoming/` of its first image
 
 
 class Bursts:
@@ -132,8 +143,8 @@ class Bursts:
             if not seen and not picture.event:
                 continue
             rel, place = stored(picture.rel), stored(identity(picture.deployment))
-            row = (rel, place, _ticks(picture), picture.event and stored(picture.event), seen)
-            self._book.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, NULL)", row)
+            row = (rel, place, _ticks(picture), _shift(picture), picture.event and stored(picture.event), seen)
+            self._book.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
             where = (*map(real, picture.coordinates), picture.timezone)
             self._book.execute("INSERT OR IGNORE INTO places VALUES (?, ?, ?, ?)", (place, *where))
             labels = Counter(stored(label_of(*named)) for named in picture.named) if seen else {}
@@ -143,26 +154,29 @@ class Bursts:
         """Each image of a burst, with the burst's name."""
         zones = dict(self._book.execute("SELECT place, timezone FROM places"))
         name, before = "", ("", 0)
-        for rel, place, at in self._book.execute(_IN_ORDER):
+        for rel, place, at, shift in self._book.execute(_IN_ORDER):
             if not name or place != before[0] or at - before[1] > gap:
-                name = "/".join(part for part in (stored(self._job), place, _readable(_when(at, zones[place]))) if part)
+                begun = _readable(_when(at, shift, zones[place]))
+                name = "/".join(part for part in (stored(self._job), place, begun) if part)
             before = (place, at)
             yield rel, name
 
 
-def _event(*about: object) -> Event:
-    ident, first, last, images, place, latitude, longitude, timezone = about
-    ends = (_when(first, timezone), _when(last, timezone))  # type: ignore[arg-type]
-    return Event(ident, *ends, images, {}, place, latitude, longitude, timezone)  # type: ignore[arg-type]
+def _event(*about: Any) -> Event:
+    ident, first, first_shift, last, last_shift, images, file, place, latitude, longitude, timezone = about
+    ends = (_when(first, first_shift, timezone), _when(last, last_shift, timezone))
+    return Event(ident, *ends, images, {}, place, latitude, longitude, timezone, file)
 
 
-def _when(ticks: int | None, timezone: str | None) -> datetime | None:
-    """A moment by the clocks of its place; UTC where nobody says which."""
+def _when(ticks: int | None, shift: int | None, timezone: str | None) -> datetime | None:
+    """A moment by the clocks of its place; by the camera's own where nobody says where that is."""
     if ticks is None:
         return None
-    at = _EPOCH + ticks * _TICK
+    at, there = _EPOCH + ticks * _TICK, zone(timezone)
+    if there is None and shift is None:
+        return at.replace(tzinfo=None)
     try:
-        return at.astimezone(zone(timezone) or UTC)
+        return at.astimezone(there or fixed(timedelta(seconds=shift or 0)))
     except OverflowError:  # at the calendar's very ends
         return at
 
@@ -172,8 +186,14 @@ def _ticks(picture: Picture) -> int | None:
     return None if picture.taken is None else (picture.taken - _EPOCH) // _TICK
 
 
+def _shift(picture: Picture) -> int | None:
+    """How far the image's own clock is ahead of UTC, in seconds; None where it does not say."""
+    offset = picture.captured.utcoffset() if picture.captured else None
+    return None if offset is None else int(offset.total_seconds())
+
+
 def _readable(when: datetime | None) -> str:
-    """A time as part of a name, such as 20261120T220000+0100; with its fraction where it has one."""
+    """A time as part of a name, such as 20261120T220000+0100; with fraction and offset where it has them."""
     if when is None:
         return ""
     fraction = f".{when.microsecond:06d}" if when.microsecond else ""

@@ -78,6 +78,28 @@ def test_a_time_without_an_offset_is_the_stations_or_utc(tmp_path: Path) -> None
     assert groups(tmp_path, naive, aware, station={}, deployment=COPENHAGEN) == [2]
 
 
+@pytest.mark.parametrize(
+    ("at", "name"),
+    [
+        ("2026-10-25T02:30:00+02:00", "20261025T023000+0200"),
+        ("2026-10-25T02:30:00Z", "20261025T023000+0000"),
+        ("2026-10-25T02:30:00", "20261025T023000"),
+    ],
+)
+def test_without_a_time_zone_an_event_is_told_by_the_cameras_own_clock(tmp_path: Path, at: str, name: str) -> None:
+    alone = picture("a.jpg", at, station={})
+    (event,) = bursts(tmp_path, alone).events()
+    assert (event.id, event.start) == (f"{JOB}/{name}", alone.local)
+    assert event.start is not None and alone.local is not None and event.start.tzinfo == alone.local.tzinfo
+
+
+def test_an_event_knows_its_first_image_and_each_of_its_ends_has_the_clock_of_its_image(tmp_path: Path) -> None:
+    times = ("2026-10-25T02:59:50+02:00", "2026-10-25T02:00:10+01:00", "2026-10-25T02:00:00+01:00")
+    (event,) = bursts(tmp_path, *(picture(f"{n}.jpg", at, station={}) for n, at in enumerate(times))).events()
+    assert event.start is not None and event.end is not None
+    assert (event.file, event.start.isoformat(), event.end.isoformat()) == ("0.jpg", times[0], times[1])
+
+
 def test_the_manifests_event_wins_and_binds_no_others(tmp_path: Path) -> None:
     made = bursts(
         tmp_path,
@@ -148,7 +170,7 @@ def test_nothing_has_no_events(tmp_path: Path) -> None:
 
 def test_an_event_is_read_as_it_was_made(tmp_path: Path) -> None:
     (event,) = bursts(tmp_path, picture("a", "2026-11-20T22:00:00Z", "moth")).events()
-    assert event == Event(event.id, event.start, event.end, 1, {"moth": 1}, timezone="Europe/Copenhagen")
+    assert event == Event(event.id, event.start, event.end, 1, {"moth": 1}, timezone="Europe/Copenhagen", file="a")
     assert event.start is not None and event.start.isoformat() == "2026-11-20T23:00:00+01:00"
 
 

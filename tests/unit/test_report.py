@@ -81,6 +81,16 @@ def test_when_is_by_the_clock_of_the_place_and_several_places_are_counted(tmp_pa
     assert (listed_or_counted(["a"], "places"), listed_or_counted(["a", "b"], "places")) == ("a", "2 places")
 
 
+@pytest.mark.parametrize("at", ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00"])
+def test_without_a_time_zone_all_times_are_those_of_the_cameras_clock(tmp_path: Path, at: str) -> None:
+    job = Job(tmp_path, [done(f"{JOB}/a.jpg", found("Xestia", at=at))], outputs=("report", "csv"), station={})
+    body = job.compiled()
+    page = (tmp_path / "files" / "report.html").read_text()
+    assert "25 October 2026, 02:30 (the camera&#39;s clock)" in words(page).replace("'", "&#39;")
+    assert "2026-10-25 02:30:00" in page and ">02:30</time>" in page and "00:30" not in words(page)
+    assert body["activity"][2] == 1 and f",{at},{at}," in (tmp_path / "files" / "events.csv").read_text()
+
+
 def test_one_moth_in_twenty_frames_of_an_event_is_one_individual(tmp_path: Path) -> None:
     page = report(tmp_path, *moths(20), done(f"{JOB}/z.jpg", found("Xestia", at="2026-11-20T23:30:00+01:00")))
     added, at_once, events, images, detections, confidence = row(page, "Xestia")

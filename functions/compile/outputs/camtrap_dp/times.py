@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from functions.compile.picture import zone
+from functions.compile.picture import as_utc, zone
 
 
 def written(when: datetime, timezone: str | None) -> str:
     """A moment by the clocks of a place; in UTC where nobody says which, or where clocks were set to the second."""
     try:
-        local = when.astimezone(zone(timezone) or UTC)
+        local = as_utc(when).astimezone(zone(timezone) or UTC)
     except OverflowError:  # at the calendar's very ends
-        local = when
+        local = as_utc(when)
     if (local.utcoffset() or timedelta()) % timedelta(minutes=1):
         local = local.astimezone(UTC)
     return local.isoformat(timespec="seconds")

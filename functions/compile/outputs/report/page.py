@@ -110,6 +110,7 @@ def _head(results: Results, found: Survey) -> dict[str, Any]:
         "name": text.shortened(results.deployment.get("locationName") or results.deployment.get("name") or ""),
         "place": text.listed_or_counted(sorted(found.places), "places"),
         "timezone": there,
+        "zoned": bool(found.zones),
         "taken": text.span(first, last) if first and last else "",
         "images": images,
         "state": _state(images["total"], lost, never),
