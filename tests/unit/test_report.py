@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from functions.compile import figures
 from functions.compile.outputs.report import album, survey
 from functions.compile.outputs.report.sample import Sample, lot
-from functions.compile.outputs.report.text import coded, listed_or_counted, place, plain, shortened
+from functions.compile.outputs.report.text import coded, listed, place, plain, shortened
 from tests.nights import JOB, SHA, Job, done, failed
 from trapline.errors import CODES, Permanent, StoreUnavailable
 from trapline.images import Image
@@ -78,7 +78,8 @@ def test_when_is_by_the_clock_of_the_place_and_several_places_are_counted(tmp_pa
     utc = found("Xestia", at="2026-11-20T23:30:00+00:00")
     said = words(report(tmp_path / "one", done(f"{JOB}/a.jpg", utc)))
     assert "21 November 2026, 00:30 (Europe/Copenhagen)" in said and "55.60000° N, 12.50000° E" in said
-    assert (listed_or_counted(["a"], "places"), listed_or_counted(["a", "b"], "places")) == ("a", "2 places")
+    assert (listed([], "places"), listed(["a"], "places"), listed(["a", "b"], "places")) == ("", "a", "a; b")
+    assert listed(list("abcdefgh"), "places") == "8 places: a; b; c; d; e and 3 more"
 
 
 @pytest.mark.parametrize("at", ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00"])
@@ -110,6 +111,35 @@ def test_kinds_come_in_the_order_of_the_number_that_is_set_in_bold(tmp_path: Pat
     apart = [done(f"{JOB}/s{n}.jpg", found("spread", at=f"2026-11-20T23:{9 * n:02}:00+01:00")) for n in range(3)]
     page = report(tmp_path, *often, *apart)
     assert page.index("<bdi>spread</bdi></th>") < page.index("<bdi>burst</bdi></th>")
+
+
+def test_what_nobody_can_tell_is_no_kind_and_neither_right_nor_wrong(tmp_path: Path) -> None:
+    rows = "".join(f"{JOB}/{n:05d}.jpg,d0,{label}\n" for n, label in enumerate(("Xestia", "Agrotis", "unknown")))
+    page = report(tmp_path, *moths(3), review=f"file,detection_id,label\n{rows}".encode())
+    said = words(page)
+    assert "cannot be told 1" in said and "moth-classifier 1.0.0 2 1 50 %" in said
+    assert "<bdi>unknown</bdi></th>" not in page and "kinds 2" in said and "added over events 2" in said
+    assert "1 detection that nobody can name is in no row" in said
+
+
+def test_every_kind_of_an_event_and_of_an_image_is_named_while_there_are_few(tmp_path: Path) -> None:
+    labels = [f"kind{n:02}" for n in range(13)]
+    page = report(tmp_path / "few", *moths(1, *labels))
+    assert "kind12</bdi> 1" in page and "further kind" not in page and "of other kinds" not in page
+    page = report(tmp_path / "many", *moths(1, *labels, "kind13"))
+    assert "and 2 further kinds" in page and "2 of other kinds" in page
+
+
+def test_an_event_is_told_with_its_name_its_first_image_and_its_place(tmp_path: Path) -> None:
+    later = found("Xestia", at="2026-11-20T22:00:20+01:00")
+    empty = done(f"{JOB}/e.jpg", found(at="2026-11-20T23:00:00+01:00"))
+    members = [done(f"{JOB}/z.jpg", found("Xestia")), done(f"{JOB}/a.jpg", later), empty]
+    places = {"deployment": {"deploymentID": "south", "locationName": "South wood"}}
+    page = report(tmp_path, *members, manifest=places)
+    (line,) = [line for line in page.splitlines() if "2026-11-20 22:00:00" in line]
+    assert "<bdi>south/20261120T220000+0100</bdi>" in line and "<bdi>z.jpg</bdi>" in line and "a.jpg" not in line
+    said = words(page)
+    assert "2 events. 1 event without anything." in said and "Where South wood, 55.60000° N" in said
 
 
 def test_failures_are_told_in_the_words_of_the_table_of_codes(tmp_path: Path) -> None:

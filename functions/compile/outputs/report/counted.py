@@ -6,6 +6,7 @@ import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 
+from functions.compile.accuracy import UNKNOWN
 from functions.compile.bursts import Bursts, Event, stored
 
 EVENTS = 100  # rows
@@ -16,6 +17,7 @@ class Counted:
     """A job's events, counted: memory does not grow with their number."""
 
     count: int = 0
+    with_something: int = 0  # events
     total: int = 0  # the largest counts of all kinds and events together
     _added: Counter[str] = field(default_factory=Counter)  # by label: the largest counts of all events together
     _at_once: dict[str, int] = field(default_factory=dict)  # by label: the largest count of all
@@ -23,13 +25,16 @@ class Counted:
     _most: list[tuple[int, int, Event]] = field(default_factory=list)
 
     def add(self, event: Event) -> None:
+        counts = kinds(event)
+        total = sum(counts.values())
         self.count += 1
-        total = sum(event.counts.values())
         self.total += total
-        self._added.update(event.counts)
-        self._events.update(event.counts.keys())
-        for label, count in event.counts.items():
+        self._added.update(counts)
+        self._events.update(counts.keys())
+        for label, count in counts.items():
             self._at_once[label] = max(count, self._at_once.get(label, 0))
+        if event.counts:
+            self.with_something += 1
         if total:
             entry = (total, -self.count, event)
             (heapq.heappush if len(self._most) < EVENTS else heapq.heappushpop)(self._most, entry)
@@ -50,6 +55,11 @@ class Counted:
     def shown(self) -> list[Event]:
         """Those in which most was counted, in their order."""
         return [event for _, _, event in sorted(self._most, key=lambda entry: -entry[1])]
+
+
+def kinds(event: Event) -> dict[str, int]:
+    """What is counted of an event: what nobody can name is no kind."""
+    return {label: count for label, count in event.counts.items() if label != UNKNOWN}
 
 
 def counted(bursts: Bursts) -> Counted:

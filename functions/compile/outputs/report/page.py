@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from functions.compile import figures
+from functions.compile.accuracy import UNKNOWN
 from functions.compile.outputs.report import tables, text
 from functions.compile.outputs.report.album import GRID, Album, Cut, Shot
 from functions.compile.outputs.report.survey import Survey
@@ -23,7 +24,6 @@ from trapline.errors import CODES
 _HERE = Path(__file__).resolve().parent
 _PIECE = 64  # parts of the template that are written at once
 MISSING = 200  # names that never came
-_NAMED = 6  # labels below one image
 
 
 def pieces(results: Results, found: Survey, album: Album) -> Iterator[str]:
@@ -63,10 +63,12 @@ def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
         **_head(results, found),
         "found": results.summary,
         "kinds": kinds,
+        "kind_count": len([label for label in results.summary["labels"] if label != UNKNOWN]),
+        "unnamed": found.unnamed,
         "more_kinds": len(found.kinds) - len(kinds) + (1 if results.summary.get("other_labels") else 0),
         "counts": found.counted,
         "most": found.most,
-        "event_rows": tables.event_rows(found.counted),
+        "event_rows": tables.event_rows(found.counted, results.job),
         "gap": text.duration(results.gap.total_seconds()),
         "hours": figures.hours(results.summary),
         "confidences": figures.confidences(results.summary),
@@ -108,7 +110,7 @@ def _head(results: Results, found: Survey) -> dict[str, Any]:
         "job": text.shortened(results.job, 200),
         "revision": results.revision,
         "name": text.shortened(results.deployment.get("locationName") or results.deployment.get("name") or ""),
-        "place": text.listed_or_counted(sorted(found.places), "places"),
+        "place": text.listed(sorted(found.places), "places"),
         "timezone": there,
         "zoned": bool(found.zones),
         "taken": text.span(first, last) if first and last else "",
@@ -155,8 +157,7 @@ def _cut(results: Results, cut: Cut, album: Album) -> dict[str, Any]:
 
 def _shot(results: Results, shot: Shot, album: Album, colours: dict[str, int]) -> dict[str, Any]:
     labels = [
-        (tables.named(label), colours.get(label, tables.COLOURS), count)
-        for label, count in shot.labels.most_common(_NAMED)
+        (tables.named(label), colours.get(label, tables.COLOURS), count) for label, count in tables.few(shot.labels)
     ]
     width, height = shot.size
     folder, _, file = shot.rel.removeprefix(f"{results.job}/").rpartition("/")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from functions.compile.accuracy import UNKNOWN
+from functions.compile.deployments import identity
 from functions.compile.outputs.report.counted import Counted, counted
 from functions.compile.outputs.report.sample import Sample, lot
-from functions.compile.outputs.report.text import place
+from functions.compile.outputs.report.text import place, shortened
 from functions.compile.picture import Mapping, Picture, corners, label_of, mapping, sureness
 from functions.compile.results import Results
 from functions.compile.tally import LABELS
@@ -76,10 +78,11 @@ class Survey:
     made: Counter[Made] = field(default_factory=Counter)
     with_things: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
-    places: set[str] = field(default_factory=set)  # coordinates, as they are said
+    places: set[str] = field(default_factory=set)  # names and coordinates, as they are said
     zones: set[str] = field(default_factory=set)  # IANA names
     counted: Counted = field(default_factory=Counted)  # over events
     most: int = 0  # things on one image
+    unnamed: int = 0  # things that nobody can name: they are of no kind
 
     @property
     def ranked(self) -> list[Kind]:
@@ -128,7 +131,9 @@ def _read(found: Survey, number: int, picture: Picture) -> None:
     _made(found, picture.stages)
     seen = set()
     for thing, (detection, top) in enumerate(picture.named):
-        kind = _kind(found, label_of(detection, top))
+        label = label_of(detection, top)
+        found.unnamed += label == UNKNOWN
+        kind = None if label == UNKNOWN else _kind(found, label)
         if kind is None:
             continue
         _thing(kind, sureness(detection, top))
@@ -153,9 +158,16 @@ def _thing(kind: Kind, sure: float | None) -> None:
 
 
 def _where(found: Survey, picture: Picture) -> None:
-    for known, said in ((found.places, place(*picture.coordinates)), (found.zones, picture.timezone)):
+    for known, said in ((found.places, _place(picture)), (found.zones, picture.timezone)):
         if said and len(known) < PLACES:
             known.add(said)
+
+
+def _place(picture: Picture) -> str:
+    """Where an image was taken: the deployment's name and its coordinates, as far as they are known."""
+    about = picture.deployment
+    name = shortened(about.get("locationName") or identity(about))
+    return ", ".join(part for part in (name, place(*picture.coordinates)) if part)
 
 
 def _made(found: Survey, stages: dict[str, Mapping]) -> None:

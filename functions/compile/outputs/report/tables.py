@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.compile.bursts import Event
-from functions.compile.outputs.report.counted import Counted
+from functions.compile.outputs.report.counted import Counted, kinds
 from functions.compile.outputs.report.survey import Failed, Kind, Made, Survey
 from functions.compile.outputs.report.text import shortened
 from functions.compile.picture import Mapping, mapping
@@ -15,7 +15,7 @@ from functions.compile.results import Results
 from trapline.errors import CODES
 
 KINDS = 200  # rows
-LABELS = 5  # named in an event's row
+LABELS = 12  # named in an event's row, or below an image
 COLOURS = 8  # of kinds; all others have one together
 _CITATION = 2000  # letters
 
@@ -62,10 +62,19 @@ def named(label: str) -> str:
     return shortened(label) or "(no name)"
 
 
+def few(labels: Mapping) -> list[tuple[str, int]]:
+    """Labels with their counts, the largest first: so many that no single one is left out."""
+    ranked = sorted(labels.items(), key=lambda entry: (-entry[1], entry[0]))
+    return ranked if len(ranked) <= LABELS + 1 else ranked[:LABELS]
+
+
 @dataclass(frozen=True)
 class EventRow:
     """A row of the table of events."""
 
+    name: str  # within its job; empty where it is its first image's
+    place: str
+    file: str  # the first image's
     start: datetime | None
     end: datetime | None
     images: int
@@ -74,16 +83,26 @@ class EventRow:
     more: int  # kinds that are not named
 
 
-def event_rows(counted: Counted) -> list[EventRow]:
+def event_rows(counted: Counted, job: str) -> list[EventRow]:
     """The events in which most was counted, by time."""
-    return [_event_row(event) for event in counted.shown]
+    return [_event_row(event, job) for event in counted.shown]
 
 
-def _event_row(event: Event) -> EventRow:
-    ranked = sorted(event.counts.items(), key=lambda entry: (-entry[1], entry[0]))
-    kinds = [(named(label), count) for label, count in ranked[:LABELS]]
-    total = sum(event.counts.values())
-    return EventRow(event.start, event.end, event.images, total, kinds, len(ranked) - len(kinds))
+def _event_row(event: Event, job: str) -> EventRow:
+    counts = kinds(event)
+    told = few(counts)
+    name, file = short(event.id, job), short(event.file, job)
+    return EventRow(
+        name="" if name == file else name,
+        place="" if f"{event.place}/" in event.id else shortened(event.place),
+        file=file,
+        start=event.start,
+        end=event.end,
+        images=event.images,
+        counted=sum(counts.values()),
+        kinds=[(named(label), count) for label, count in told],
+        more=len(counts) - len(told),
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup, escape
 
 _JOINERS = "\u200c\u200d"  # invisible, and part of words in several scripts
+LISTED = 6  # names that are said one after the other
 _NAME = 80  # letters of a name that are shown
 
 
@@ -79,9 +80,11 @@ def place(latitude: Any, longitude: Any) -> str:
     return f"{abs(numbers[0]):.5f}° {north}, {abs(numbers[1]):.5f}° {east}"
 
 
-def listed_or_counted(names: Sequence[str], things: str) -> str:
-    """The only one, or how many there are."""
-    return names[0] if len(names) == 1 else f"{len(names):,} {things}" if names else ""
+def listed(names: Sequence[str], things: str) -> str:
+    """`a; b`; where there are many, `12 places: a; b; c and 9 more`."""
+    if len(names) <= LISTED:
+        return "; ".join(names)
+    return f"{len(names):,} {things}: {'; '.join(names[: LISTED - 1])} and {len(names) - LISTED + 1:,} more"
 
 
 def local(when: datetime | None, there: ZoneInfo | None) -> datetime | None:
