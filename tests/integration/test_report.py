@@ -132,6 +132,18 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: Browser, night: Pa
 
 
 @pytest.mark.slow
+def test_no_table_is_cut_on_a_phone_and_no_caption_on_paper(browser: Browser, night: Path) -> None:
+    wide = "[...document.querySelectorAll('.scroll')].filter(part => part.scrollWidth > part.clientWidth)"
+    with opened(browser, night, **PHONE) as page:
+        assert page.evaluate(f"{wide}.map(part => part.getAttribute('aria-label'))") == []
+    cut = "[...document.querySelectorAll('.crops li, .shots li')].filter(one => one.scrollWidth > one.clientWidth)"
+    with opened(browser, night, viewport={"width": 688, "height": 1000}) as page:
+        page.emulate_media(media="print")
+        assert page.evaluate(f"{cut}.length") == page.evaluate(f"{wide}.length") == 0
+        assert page.evaluate("document.documentElement.scrollWidth") == 688
+
+
+@pytest.mark.slow
 def test_nothing_hostile_runs_loads_or_hides_and_it_is_shown_as_text(browser: Browser, hostile: Path) -> None:
     with opened(browser, hostile) as page:
         seen_through(page)

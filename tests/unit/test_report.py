@@ -139,7 +139,7 @@ def test_an_event_is_told_with_its_name_its_first_image_and_its_place(tmp_path: 
     (line,) = [line for line in page.splitlines() if "2026-11-20 22:00:00" in line]
     assert "<bdi>south/20261120T220000+0100</bdi>" in line and "<bdi>z.jpg</bdi>" in line and "a.jpg" not in line
     said = words(page)
-    assert "2 events. 1 event without anything." in said and "Where South wood, 55.60000° N" in said
+    assert "2 events. 1 without anything." in said and "Where South wood, 55.60000° N" in said
 
 
 def test_failures_are_told_in_the_words_of_the_table_of_codes(tmp_path: Path) -> None:
