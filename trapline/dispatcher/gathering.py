@@ -71,9 +71,12 @@ def finished(world: World, name: str) -> bool:
     looking = job.unsettled or job.overflow or desk.chart_wanted or desk.untidy
     owed = job.busy or job.gathering or job.untold or job.untold_people
     idle = not (looking or owed or desk.effects or world.effects.get(name))
-    return (
-        idle and (job.closed or (not job.images and not job.listed)) and desk.opened and telling.up_to_date(world, name)
-    )
+    return idle and (job.closed or _never_was(job)) and desk.opened and telling.up_to_date(world, name)
+
+
+def _never_was(job: Job) -> bool:
+    """Whether there is nothing to compile: what final results name and is gone leaves them by another revision."""
+    return not (job.images or job.listed or job.finals)
 
 
 async def final(world: World, name: str) -> None:
@@ -81,7 +84,7 @@ async def final(world: World, name: str) -> None:
     job = world.ledger.jobs[name]
     gather = world.pipeline.of_kind("gather")
     began, answers = job.seq, _answers(job)
-    if gather is None or (not job.images and not job.listed):
+    if gather is None or _never_was(job):
         await _close(world, name, began, answers)
         return
     await charting.finals(world, job)  # an answer may have been lost: the bucket knows what is named
