@@ -195,7 +195,8 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
 
 def _numbered(world: World, job: Job, n: int) -> LastFinal:
     seal, people = seal_of(world, job.name), bool(world.pipeline.spec.notify.to)
-    return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}", updates=bool(job.finals), people=people)
+    updates = any(final.updates or not final.failed for final in job.finals)
+    return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}", updates=updates, people=people)
 
 
 async def _run(world: World, ticket: Ticket, lines: bytes, as_final: LastFinal | None) -> Outcome:
@@ -357,7 +358,8 @@ async def _give_up(
     entries = list(closing.roll(world.ledger.graph, job))
     failure = Failed(gather.name, code, message, letter.remedy).told("")
     outcome = Outcome(ticket="", body={"failure": failure})
-    await _publish(world, name, Compiled(as_final.revision, as_final, entries, outcome), began)
+    failed = as_final.model_copy(update={"failed": True})
+    await _publish(world, name, Compiled(failed.revision, failed, entries, outcome), began)
 
 
 # -- publishing
