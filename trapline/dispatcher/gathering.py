@@ -9,7 +9,7 @@ import re
 
 from trapline import __version__
 from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
-from trapline.dispatcher.summaries import MOST_NAMED, Compiled, summary_of
+from trapline.dispatcher.summaries import Compiled, named, summary_of
 from trapline.dispatcher.world import World
 from trapline.errors import CODES, StoreUnavailable
 from trapline.ledger import closing, marks
@@ -219,14 +219,15 @@ def _roll_file(ticket: Ticket, lines: bytes) -> FileRef:
 
 def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: LastFinal | None, members: int) -> Ticket:
     ticket = f"g{world.rng.getrandbits(48):012x}"
-    missing = tuple(closing.not_received(job)[:MOST_NAMED]) if as_final else ()
+    missing = closing.not_received(job) if as_final else []
     order = GatherOrder(
         revision=revision,
         final=as_final is not None,
         roll=world.layout.result(job.name, f"{revision}/{MEMBERS}"),
         members=members,
         manifest=opening.without_tokens(job.manifest) if job.manifest else None,
-        not_received=missing,
+        not_received=named(missing),
+        not_received_count=len(missing),
         previous=_previous(world, gather, job),
         finals=tuple(final.revision for final in reversed(job.finals)) if as_final else (),
         **_review(world, job),
