@@ -77,6 +77,21 @@ def test_a_review_that_is_there_before_the_job_ends_counts_in_its_first_revision
     assert told(world.store) == (1, "all moths")
 
 
+def test_provisional_results_have_the_review_as_it_is_by_now() -> None:
+    async def scenario(world: Simulated) -> list[tuple[bool, str | None]]:
+        night(world, a="moth", b="beetle")
+        await asyncio.sleep(60)
+        after = []
+        for words in (b"all moths", b"all beetles"):
+            world.put(TABLE, words)
+            await asyncio.sleep(60)
+            found = summary(world.store)
+            after.append((found["final"], found["results"].get("review")))
+        return after
+
+    assert Simulated(PROJECT).play(scenario) == [(False, "all moths"), (False, "all beetles")]
+
+
 def test_a_review_of_no_job_makes_none() -> None:
     async def scenario(world: Simulated) -> None:
         world.put(TABLE, b"all moths")

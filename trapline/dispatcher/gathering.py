@@ -43,10 +43,20 @@ LIVE_PAUSE = 60.0  # seconds after provisional results could not be compiled
 def seal_of(world: World, name: str) -> str:
     """The seal of what `compile` would be handed now."""
     job = world.ledger.jobs[name]
+    return closing.seal(world.ledger.graph, job, *_settings(world, job))
+
+
+def _live(world: World, job: Job, lines: bytes) -> str:
+    """The name of provisional results: another where `compile` is handed anything else."""
+    handed = hashlib.sha256(lines + closing.beside_roll(job, *_settings(world, job)))
+    return f"live-{handed.hexdigest()[:8]}"
+
+
+def _settings(world: World, job: Job) -> tuple[str, str, str]:
+    """Digests of the manifest and of the station's block, and the recipe of `compile`."""
     gather = world.pipeline.of_kind("gather")
     manifest = digest(opening.without_delivery(job.manifest)) if job.manifest else ""
-    recipe = job.pins[gather.name].recipe if gather else ""
-    return closing.seal(world.ledger.graph, job, manifest, digest(world.pipeline.station(name)), recipe)
+    return manifest, digest(world.pipeline.station(job.name)), job.pins[gather.name].recipe if gather else ""
 
 
 def unchanged(world: World, name: str) -> bool:
@@ -172,7 +182,7 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
     if as_final and (not closing.gatherable(job) or any(entry.state == "pending" for entry in entries)):
         return
     lines = roll_lines(entries)
-    revision = as_final.revision if as_final else f"live-{hashlib.sha256(lines).hexdigest()[:8]}"
+    revision = as_final.revision if as_final else _live(world, job, lines)
     job.compiled_at = world.now()
     if as_final is None and desk.summary is not None and desk.summary.revision == revision:
         job.compiled_seq = began
