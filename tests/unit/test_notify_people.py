@@ -67,7 +67,11 @@ def test_without_people_there_is_nobody() -> None:
 
 
 def test_a_paragraph_says_how_many_what_failed_in_words_and_where() -> None:
-    counted = {"images": {"total": 6, "done": 5, "failed": 1}, "not_received_count": 2, "not_received": ("a.jpg", "b.jpg")}
+    counted = {
+        "images": {"total": 6, "done": 5, "failed": 1},
+        "not_received_count": 2,
+        "not_received": ("a.jpg", "b.jpg"),
+    }
     item = people(summary=SUMMARY.model_copy(update=counted), links={"report.html": "https://x/report.html"})
     assert words.text(item) == (
         "The job ecos/ea12 is finished, but not everything went through. 5 of 6 images done, 1 failed. "

@@ -33,6 +33,7 @@ from trapline.records import (
     load,
 )
 from trapline.runtime.jobs import MEMBERS, roll_lines
+from trapline.store.base import Entry
 
 log = logging.getLogger("trapline.dispatcher")
 
@@ -423,11 +424,21 @@ async def tidy(world: World, name: str) -> None:
 
 async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
     """Convenience copies under stable names, where they are not those of this revision."""
+    copies = world.desk(name).copies
     for file in files:
         copy = world.layout.result(name, file.name)
-        made, there = await refusals.gets(world, [file.key, copy])
-        if made is not None and (there is None or there.data != made.data):
-            await refusals.put(world, copy, made.data, file.content_type)
+        (there,) = await refusals.heads(world, [copy])
+        if there is not None and await _is_copy(world, there, file, copies.get(file.name)):
+            copies[file.name] = (there.etag, file.sha256)
+        elif (made := await refusals.copy(world, file.key, copy, file.content_type)) is not None:
+            copies[file.name] = (made.etag, file.sha256)
+
+
+async def _is_copy(world: World, there: Entry, file: FileRef, known: tuple[str, str] | None) -> bool:
+    """Whether a copy is of this file. `known`: its etag and the hash of its bytes, as they were found last."""
+    if known is not None and known[0] == there.etag:
+        return known[1] == file.sha256
+    return there.size == file.size and await refusals.sha256(world, there.key) == file.sha256
 
 
 async def _clear(world: World, name: str, new: Summary) -> None:
