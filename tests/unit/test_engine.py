@@ -240,6 +240,7 @@ def test_a_compile_is_told_how_many_never_came_and_the_first_names(done: bytes, 
 
     world = Simulated(PROJECT)
     world.play(scenario)
+    assert world.executor is not None
     found, orders = summary(world.store), [ticket.gather for ticket in world.executor.ran if ticket.gather]
     assert orders[-1].not_received_count == found["not_received_count"] in (2, 1500)
     assert list(orders[-1].not_received) == found["not_received"] and len(orders[-1].not_received) == named

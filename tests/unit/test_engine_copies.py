@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("case")
 def is_of_the_newest(world: Simulated) -> bool:
     """Whether the copy is the file that the summary names."""
     (file,) = (file for file in summary(world.store)["files"] if file["name"] == "results.jsonl")
-    return hashlib.sha256(world.store.get(COPY).data).hexdigest() == file["sha256"]
+    return bool(hashlib.sha256(world.store.get(COPY).data).hexdigest() == file["sha256"])
 
 
 async def _closed(world: Simulated) -> None:

@@ -332,7 +332,8 @@ def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
     """A record is not what the ledger believes: it is unknown from now on."""
     image, graph = job.images.get(item.rel), world.ledger.graph
     if not item.rel:
-        world.desk(job.name).chart_wanted = True  # the review is another one by now
+        desk = world.desk(job.name)
+        desk.chart_wanted = desk.review_doubted = True  # the review is another one by now
     if image is not None and item.stage in graph.names:
         stage = graph.names.index(item.stage)
         graves = world.ledger.refused(job.name, item.rel, stage) if item.code else []

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from trapline.errors import KeyUnusable, NotFound
+from trapline.errors import KeyUnusable, NotFound, SurroundingsError
 from trapline.records import Outcome, Ticket
 from trapline.store.base import Entry, Got, KeyLimits, Level, Store
 
@@ -157,10 +157,16 @@ class ThreadedStore:
 
 
 def _copied(store: Store, key: str, to: str, content_type: str) -> Entry:
-    with tempfile.NamedTemporaryFile(prefix="trapline-") as file, store.open(key) as source:
-        shutil.copyfileobj(source, file, _PIECE)
-        file.flush()
-        return store.put_file(to, Path(file.name), content_type=content_type)
+    try:
+        with tempfile.NamedTemporaryFile(prefix="trapline-") as file, store.open(key) as source:
+            shutil.copyfileobj(source, file, _PIECE)
+            file.flush()
+            return store.put_file(to, Path(file.name), content_type=content_type)
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise SurroundingsError(
+            f"{key!r} cannot be copied by way of {where}: {error}.", remedy="Free space there."
+        ) from error
 
 
 def _hashed(store: Store, key: str) -> str:
