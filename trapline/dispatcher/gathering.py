@@ -1,15 +1,14 @@
-"""Compiling a job: rolls, revisions, summaries, and what is cleared away after them."""
+"""Compiling a job: rolls, revisions, summaries. Their copies are `tidying`'s."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
-import re
 
 from trapline import __version__
 from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
 from trapline.dispatcher.summaries import Compiled, named, summary_of
+from trapline.dispatcher.tidying import REVISION
 from trapline.dispatcher.world import World
 from trapline.errors import CODES, StoreUnavailable
 from trapline.ledger import closing, marks
@@ -33,11 +32,9 @@ from trapline.records import (
     load,
 )
 from trapline.runtime.jobs import MEMBERS, roll_lines
-from trapline.store.base import Entry
 
 log = logging.getLogger("trapline.dispatcher")
 
-_REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
 LIVE_PAUSE = 60.0  # seconds after provisional results could not be compiled
 
 
@@ -156,7 +153,7 @@ async def _next_number(world: World, name: str) -> int:
     """More than every number in folders, summary and receipts."""
     job = world.ledger.jobs[name]
     level = await world.store.level(world.layout.result(name))
-    numbers = [int(m[1]) for f in level.folders if (m := _REVISION.match(f.rstrip("/").rpartition("/")[2]))]
+    numbers = [int(m[1]) for f in level.folders if (m := REVISION.match(f.rstrip("/").rpartition("/")[2]))]
     receipts = await world.store.level(world.layout.receipt(name, "").removesuffix(".json"))
     numbers += [int(head) for e in receipts.entries if (head := e.key.rpartition("/")[2].partition("-")[0]).isdecimal()]
     return max([world.desk(name).refused_n, *numbers, *(f.n for f in job.finals)]) + 1
@@ -412,48 +409,6 @@ async def _named(world: World, name: str, as_final: LastFinal, summary: Summary,
     await _close(world, name, began, summary.done_answered)
     if "failure" not in summary.results and world.layout.gather:
         await world.store.delete([world.layout.dead_letter(world.layout.gather, name)])
-
-
-async def tidy(world: World, name: str) -> None:
-    """Bring the copies up to date and remove what no summary names. Never while the job is compiled."""
-    desk = world.desk(name)
-    if desk.summary is not None:
-        await _copies(world, name, desk.summary.files)
-        await _clear(world, name, desk.summary)
-    desk.untidy = False
-
-
-async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
-    """Convenience copies under stable names, where they are not those of this revision."""
-    copies = world.desk(name).copies
-    for file in files:
-        copy = world.layout.result(name, file.name)
-        (there,) = await refusals.heads(world, [copy])
-        if there is not None and await _is_copy(world, there, file, copies.get(file.name)):
-            copies[file.name] = (there.etag, file.sha256)
-        elif (made := await refusals.copy(world, file.key, copy, file.content_type)) is not None:
-            copies[file.name] = (made.etag, file.sha256)
-
-
-async def _is_copy(world: World, there: Entry, file: FileRef, known: tuple[str, str] | None) -> bool:
-    """Whether a copy is of this file. `known`: its etag and the hash of its bytes, as they were found last."""
-    if known is not None and known[0] == there.etag:
-        return known[1] == file.sha256
-    return there.size == file.size and await refusals.sha256(world, there.key) == file.sha256
-
-
-async def _clear(world: World, name: str, new: Summary) -> None:
-    """Remove what no summary names any more: provisional folders, revisions beyond `results.keep`, leftovers."""
-    kept = {new.revision, *(f.revision for f in new.finals)}
-    level = await world.store.level(world.layout.result(name))
-    for folder in level.folders:
-        revision = folder.rstrip("/").rpartition("/")[2]
-        if revision not in kept and (_REVISION.match(revision) or revision.startswith("live-")):
-            keys = [entry.key async for page in world.store.pages(folder) for entry in page]
-            await world.store.delete(keys)
-            await asyncio.sleep(0)
-    rolls = world.layout.roll(name, "").removesuffix(".jsonl")  # of provisional compiles that an engine did not survive
-    await world.store.delete([entry.key async for page in world.store.pages(rolls) for entry in page])
 
 
 async def seen_and_forgotten(world: World, name: str) -> None:
