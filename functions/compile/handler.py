@@ -28,7 +28,8 @@ class Item(Protocol):
     final: bool
     manifest: dict[str, Any] | None  # without tokens
     station: dict[str, Any]
-    not_received: tuple[str, ...]
+    not_received_count: int  # files that `_DONE` announced and that never came
+    not_received: tuple[str, ...]  # … the first that have a name
     parameters: dict[str, Any]
     review: bytes | None  # the table in which a person says what is on the images
     review_problem: str
@@ -96,7 +97,7 @@ def _lines(item: Item) -> dict[str, Any]:
             tally.add(picture)
             accuracy.add(picture)
             lines.write(jsonl.line(fields))
-    return {**tally.body(len(item.not_received)), **_reviewed(item, review, accuracy)}
+    return {**tally.body(item.not_received_count), **_reviewed(item, review, accuracy)}
 
 
 def _reviewed(item: Item, review: Review | None, accuracy: Accuracy) -> dict[str, Any]:

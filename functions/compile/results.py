@@ -53,7 +53,7 @@ class Results:
     summary: dict[str, Any]  # the counts: what the summary will say in `results`
     station: dict[str, Any]
     deployment: dict[str, Any]  # the manifest's `deployment`; a line has the image's own
-    not_received: tuple[str, ...]
+    not_received: tuple[str, ...]  # the first that have a name; the summary has their number
     scratch: Path  # a folder of this compile alone, gone after it
     manifest: dict[str, Any] | None = None  # without tokens
     parameters: dict[str, Any] = field(default_factory=dict)  # compile's: `outputs`, `events`, `project`, …

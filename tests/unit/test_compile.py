@@ -235,6 +235,11 @@ def test_a_job_without_images_has_files_too() -> None:
     assert item.types == {"results.jsonl": "application/x-ndjson"} | dict.fromkeys(TABLES, "text/csv; charset=utf-8")
 
 
+def test_what_never_came_is_counted_with_what_has_no_name() -> None:
+    _, body = compiled(not_received=("a.jpg",), not_received_count=1500)
+    assert body["not_received"] == 1500
+
+
 def test_a_failure_code_that_somebody_planted_is_no_formula() -> None:
     item, _ = compiled(failed("a.jpg", "=HYPERLINK(1)"))
     assert item.rows[0]["failure_code"] == "'=HYPERLINK(1)"

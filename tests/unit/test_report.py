@@ -95,6 +95,12 @@ def test_failures_are_told_in_the_words_of_the_table_of_codes(tmp_path: Path) ->
     assert "gone.jpg" in said and "b.jpg" in said
 
 
+def test_a_count_that_was_not_met_is_told_without_names(tmp_path: Path) -> None:
+    said = words(report(tmp_path, *moths(1), not_received_count=1500))
+    assert "1,500 images never arrived." in said and "fewer images came than that" in said
+    assert "names the file" not in said and "The first" not in said
+
+
 def test_a_code_that_is_not_in_the_table_is_told_in_its_own_words(tmp_path: Path) -> None:
     said = words(report(tmp_path, failed(f"{JOB}/b.jpg", "own_code", "It is odd.", "Look at it.")))
     assert "own_code" in said and "It is odd." in said and "Look at it." in said

@@ -212,6 +212,29 @@ def test_a_client_that_wants_no_updates_is_told_of_what_an_update_overtook(proje
     assert set(told.kinds()) == {"completed"} and not any(item.overtaken for _, item in told.items)
 
 
+def test_the_first_results_are_told_as_such_where_none_could_be_compiled_before(
+    project: Path, told: Told, case: Any
+) -> None:
+    async def scenario(world: Simulated) -> None:
+        case.COMPILE_FAILS[0] = 100
+        submit(world, "moth", on=["completed"])
+        await asyncio.sleep(300)
+        case.COMPILE_FAILS[0] = 0
+        world.delete(f"failed/compile/{JOB}.json")
+        await asyncio.sleep(300)
+        submit(world, "moth", "beetle", on=["completed"])
+        await asyncio.sleep(300)
+
+    world = Simulated(project)
+    world.play(scenario)
+    assert [(item.summary.state, item.event) for _, item in told.items] == [
+        ("FAILED", "completed"),
+        ("SUCCEEDED", "completed"),
+    ]
+    finals = read(world.store, f"results/{JOB}/summary.json")["finals"]
+    assert [(final["failed"], final["updates"]) for final in finals] == [(True, False), (False, False), (False, True)]
+
+
 @pytest.fixture
 def one_by_one(project: Path) -> None:
     for name in ("detect", "classify"):

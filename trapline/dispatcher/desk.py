@@ -33,6 +33,8 @@ class Desk:
     refusals: dict[Effect, int] = field(default_factory=dict)  # dead letter → how often the store refused it
     undeletable: set[Effect] = field(default_factory=set)  # dead letters that the store does not let go
     summary: Summary | None = None
+    review_doubted: bool = False  # its bytes are not those that were read, whatever its etag says
+    copies: dict[str, tuple[str, str]] = field(default_factory=dict)  # file → (its copy's etag, sha256)
     untidy: bool = False  # copies and leftovers of the newest results are still to be seen to
     gather_tries: int = 0
     times_refused: int = 0  # … in a row

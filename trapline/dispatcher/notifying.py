@@ -142,7 +142,7 @@ def _overtaken(world: World, message: Message) -> bool:
     """Whether a newer revision is there that the same audience will be told of."""
     job = world.ledger.jobs[message.job]
     newest = job.finals[-1]
-    if message.final.n >= newest.n or "updated" not in wishes(world, job, message.to):
+    if message.final.n >= newest.n or Message(job.name, newest, message.to).event not in wishes(world, job, message.to):
         return False
     return message.to == "client" or newest.people
 

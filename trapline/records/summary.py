@@ -19,7 +19,8 @@ class LastFinal(Frozen):
     n: int = Field(alias="N")
     seal: str
     revision: str = ""  # the folder's name
-    updates: bool = False  # an earlier final revision was named
+    failed: bool = False  # it could not be compiled: it has no results
+    updates: bool = False  # an earlier final revision with results was named
     people: bool = False  # those that pipeline.yaml's `notify` names are to be told of it, too
 
 

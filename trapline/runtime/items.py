@@ -123,7 +123,7 @@ class GatherItem:
     final: bool
     manifest: dict[str, Any] | None  # without tokens
     station: dict[str, Any]
-    not_received: tuple[str, ...]
+    not_received: tuple[str, ...]  # names in `_DONE` that never came, at most 1,000
     parameters: dict[str, Any]
     scratch: Path  # a folder for this compile alone; gone when it ends
     image: Callable[[str], Image]  # by key, decoded on demand; raises `Permanent` when it cannot be read
@@ -132,6 +132,7 @@ class GatherItem:
     card: Callable[[str, str], dict[str, Any]] = _no_card  # what a model's card says, by name and version; else empty
     review: bytes | None = field(default=None, repr=False)  # the table in which a person says what is on the images
     review_problem: str = ""  # why there is one and it is not handed over
+    not_received_count: int = 0  # how many never came; where `_DONE` holds a count they have no names
     files: list[FileRef] = field(default_factory=list)
     earlier: Callable[[str], Line] = field(default=lambda name: nothing, repr=False)
 

@@ -168,6 +168,7 @@ class JobStages:
             publish=publish,
             card=self._card,
             review_problem=order.review_problem,
+            not_received_count=order.not_received_count,
             earlier=lambda name: self._earlier(order.previous, name, scratch / "earlier", held),
         )
 

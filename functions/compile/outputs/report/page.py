@@ -103,7 +103,7 @@ def _head(results: Results, found: Survey) -> dict[str, Any]:
     images, span = results.summary["images"], results.summary["captured"]
     there = next(iter(found.zones)) if len(found.zones) == 1 else ""
     first, last = (text.local(moment(span[end]), zone(there)) for end in ("first", "last"))
-    lost, never = images["failed"], len(results.not_received)
+    lost, never = images["failed"], results.summary["not_received"]
     return {
         "job": text.shortened(results.job, 200),
         "revision": results.revision,
