@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from functions.compile.made import Made, made
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import place
-from functions.compile.picture import Mapping, Picture, corners, label_of, mapping, sureness
+from functions.compile.picture import Mapping, Picture, corners, mapping, sureness
 from functions.compile.results import Results
 from functions.compile.tally import LABELS
+from trapline.records.naming import label_of
 
 IMAGES = 500  # shown at most …
 EMPTY = 100  # … of them empty ones, where there are enough others
@@ -17,7 +19,7 @@ CROPS = 480  # cut at most …
 CROPS_EACH = 24  # … of one kind
 KINDS = 160  # kinds of which crops are cut, those with the most first
 NAMES = 40  # images of one failure that are named
-PLACES = 1000  # and time zones that are told apart
+PLACES = 1000  # that are told apart
 MADE = 100  # ways of making records that are told apart
 _FAILED = frozenset(("failed", "blocked"))
 
@@ -54,15 +56,10 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What stages' records were made with."""
+class Step(Made):
+    """What a stage's records were made with."""
 
-    stage: str
-    function: str
-    version: str
-    model: str = ""
-    model_version: str = ""
-    model_sha256: str = ""
+    stage: str = ""
     recipe: str = ""
 
 
@@ -72,11 +69,10 @@ class Survey:
 
     kinds: dict[str, Kind] = field(default_factory=dict)
     failed: dict[tuple[str, str], Failed] = field(default_factory=dict)
-    made: Counter[Made] = field(default_factory=Counter)
+    made: Counter[Step] = field(default_factory=Counter)
     with_things: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     places: set[str] = field(default_factory=set)  # coordinates, as they are said
-    zones: set[str] = field(default_factory=set)  # IANA names
 
     @property
     def ranked(self) -> list[Kind]:
@@ -149,20 +145,13 @@ def _thing(kind: Kind, sure: float | None) -> None:
 
 
 def _where(found: Survey, picture: Picture) -> None:
-    for known, said in ((found.places, place(*picture.coordinates)), (found.zones, picture.timezone)):
-        if said and len(known) < PLACES:
-            known.add(said)
+    said = place(*picture.coordinates)
+    if said and len(found.places) < PLACES:
+        found.places.add(said)
 
 
 def _made(found: Survey, stages: dict[str, Mapping]) -> None:
     for stage, note in stages.items():
-        made = _way(stage, note)
-        if note.get("outcome") == "done" and (made in found.made or len(found.made) < MADE):
-            found.made[made] += 1
-
-
-def _way(stage: str, note: Mapping) -> Made:
-    by = mapping(note.get("produced_by"))
-    model = mapping(by.get("model"))
-    told = (by.get("function"), by.get("version"), *(model.get(name) for name in ("name", "version", "sha256")))
-    return Made(stage, *(str(text or "") for text in (*told, note.get("recipe"))))
+        step = Step(**vars(made(note)), stage=stage, recipe=str(note.get("recipe") or ""))
+        if note.get("outcome") == "done" and (step in found.made or len(found.made) < MADE):
+            found.made[step] += 1

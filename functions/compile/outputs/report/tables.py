@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from functions.compile.book import stored
 from functions.compile.bursts import Bursts, Event
-from functions.compile.outputs.report.survey import Failed, Kind, Made, Survey
+from functions.compile.outputs.report.survey import Failed, Kind, Step, Survey
 from functions.compile.outputs.report.text import shortened
 from functions.compile.picture import Mapping, mapping
 from functions.compile.results import Results
@@ -46,10 +47,6 @@ class Events:
     def shown(self) -> list[Event]:
         """Those with the most individuals, in their order."""
         return [event for _, _, event in sorted(self.most, key=lambda entry: -entry[1])]
-
-    @property
-    def with_individuals(self) -> int:
-        return self.seen_in.total()
 
 
 def events(bursts: Bursts) -> Events:
@@ -89,19 +86,14 @@ def _kind_row(kind: Kind, rank: int, counted: Events, most: int) -> KindRow:
         things=kind.things,
         images=kind.images,
         individuals=individuals,
-        events=counted.seen_in[_stored(kind.label)],
+        events=counted.seen_in[stored(kind.label)],
         mean="" if kind.mean is None else f"{kind.mean:.2f}",
         share=round(100 * individuals / most, 2),
     )
 
 
 def _individuals(kind: Kind, counted: Events) -> int:
-    return counted.largest[_stored(kind.label)]
-
-
-def _stored(label: str) -> str:
-    """A label as the file of events has it."""
-    return label.encode("utf-8", "backslashreplace").decode()
+    return counted.largest[stored(kind.label)]
 
 
 def named(label: str) -> str:
@@ -190,12 +182,12 @@ def citations(found: Survey, results: Results) -> list[Citation]:
     return [_citation(made, results) for made in models.values()]
 
 
-def made_by(found: Survey) -> list[tuple[Made, int]]:
+def made_by(found: Survey) -> list[tuple[Step, int]]:
     """What made the records, in the order of the stages, and how many images each."""
     return list(found.made.items())
 
 
-def _citation(made: Made, results: Results) -> Citation:
+def _citation(made: Step, results: Results) -> Citation:
     card = results.card(made.model, made.model_version) if results.card else {}
     said = card if card.get("sha256") == made.model_sha256 else {}
     return Citation(
