@@ -212,6 +212,18 @@ def test_a_client_that_wants_no_updates_is_told_of_what_an_update_overtook(proje
     assert set(told.kinds()) == {"completed"} and not any(item.overtaken for _, item in told.items)
 
 
+def test_a_function_from_before_there_were_news_is_handed_none(project: Path, told: Told) -> None:
+    path = project / "functions" / "notify" / "function.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "tells": []}))
+
+    async def scenario(world: Simulated) -> None:
+        submit(world, "moth", on=["opened", "progress", "completed"])
+        await asyncio.sleep(300)
+
+    Simulated(project).play(scenario)
+    assert told.kinds() == ["completed"]
+
+
 @pytest.fixture
 def one_by_one(project: Path) -> None:
     for name in ("detect", "classify"):
@@ -289,7 +301,7 @@ def test_people_whom_the_pipeline_names_are_told_beside_the_client(project: Path
     world.play(scenario)
     assert (told.kinds("client"), told.kinds("people")) == (["completed"], ["completed"])
     (item,) = (item for _, item in told.items if item.to == "people")
-    assert item.people == dict(enumerate(PEOPLE))
+    assert item.people == dict(enumerate(PEOPLE)) and item.callback is None
     (client, people) = sorted(keys(world.store, f"receipts/{JOB}/"), key=len)
     assert people == client.removesuffix(".json") + ".people.json"
 

@@ -173,7 +173,7 @@ class NotifyItem:
     to: str  # client, or people: those that pipeline.yaml names
     summary: Summary | None  # of the revision; None: news of an open job
     news: dict[str, Any]  # what there is to say of an open job
-    callback: Callback | None = field(repr=False)  # its address may hold a secret, too
+    callback: Callback | None = field(repr=False)  # None for people; its address may hold a secret, too
     form: str  # of the body about a revision: standard, or antenna
     client: dict[str, Any]  # jobId and pipelineRequestId, as the pipeline-controller's form has them
     webhook_id: str

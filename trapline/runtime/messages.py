@@ -71,7 +71,7 @@ class Messages:
             to=order.to,
             summary=summary,
             news=order.news,
-            callback=manifest.callback if manifest else None,
+            callback=manifest.callback if manifest and order.to == "client" else None,
             form=manifest.told_as if manifest else "standard",
             client=_client(job, manifest),
             webhook_id=order.webhook_id,
