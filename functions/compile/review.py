@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from functions.compile.book import opened, stored
 from functions.compile.picture import BLANK, Mapping, corners, ident, mapping
 from trapline.records.naming import number
 from trapline.records.spreadsheets import plain
 
 ROWS = 1_000_000
-OF_AN_IMAGE = 10_000  # rows about one image
+MISSED = 1_000  # rows about one image beyond one for each of its detections
 NAMED = 50  # problems that are told one by one
 _LONGEST = 1_000_000  # letters of a row
 _SAME = 0.5  # boxes that overlap by so much of both together are of one animal
@@ -71,13 +74,15 @@ class Review:
 
     def said(self, rel: str, job: str, fields: Mapping) -> Mapping | None:
         """What the table says of an image whose line these are; None where it says nothing."""
-        matched = None
+        matched, most = None, 0
         for before, row in enumerate(self._taken(stored(rel), stored(rel.removeprefix(job + "/")))):
-            matched = matched or _Matched(self, _detections(fields))
-            if before < OF_AN_IMAGE:
+            if matched is None:
+                detections = _detections(fields)
+                matched, most = _Matched(self, detections), len(detections) + MISSED
+            if before < most:
                 matched.take(row)
             else:
-                self.wrong(row.line, f"More than {OF_AN_IMAGE} rows are about this image.")
+                self.wrong(row.line, f"More than {most} rows are about this image.")
         return matched.said() if matched else None
 
     def ended(self) -> None:
@@ -113,6 +118,9 @@ class _Matched:
     def __init__(self, review: Review, detections: list[Mapping]) -> None:
         self._review = review
         self._found = {ident(n, detection): detection for n, detection in enumerate(detections)}
+        boxes = {name: found for name, detection in self._found.items() if (found := corners(detection))}
+        self._boxed = list(boxes)
+        self._boxes = np.array(list(boxes.values()), float).reshape(-1, len(_BOX))
         self._labels: dict[str, Mapping] = {}
         self._added: list[Mapping] = []
 
@@ -145,11 +153,13 @@ class _Matched:
         """The detection there: the one `named`, or else the closest. An id alone proves nothing: another model counts
         anew, and may call another animal so.
         """
-        if named in self._found and not corners(self._found[named]):
+        if named in self._found and named not in self._boxed:
             return named  # it is about the whole image
-        shares = {name: _overlap(box, found) for name, d in self._found.items() if (found := corners(d))}
-        best = max(shares, key=lambda name: (shares[name] >= _SAME and name == named, shares[name]), default=None)
-        return best if best is not None and shares[best] >= _SAME else None
+        shares = _overlaps(self._boxes, box)
+        if not shares.size or shares.max() < _SAME:
+            return None
+        close = [self._boxed[n] for n in np.flatnonzero(shares >= _SAME)]
+        return named if named in close else self._boxed[int(shares.argmax())]
 
     def _add(self, row: Row) -> None:
         """An animal that the detector missed; or nothing, where it found nothing."""
@@ -161,13 +171,13 @@ def _word(row: Row) -> Mapping:
     return {"label": row.label, **({"reviewer": row.reviewer} if row.reviewer else {})}
 
 
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """The area that two boxes share, as a part of the area of both together."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    both = sum(abs((box[2] - box[0]) * (box[3] - box[1])) for box in (one, other)) - shared
-    return shared / both if both > 0 else 0.0
+def _overlaps(boxes: NDArray[np.float64], box: tuple[float, ...]) -> NDArray[np.float64]:
+    """The area that each of N boxes (N, 4) shares with one, as a part of the area of both together: (N,)."""
+    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    both = np.abs(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2] - box[0]) * (box[3] - box[1]) - shared
+    found: NDArray[np.float64] = np.divide(shared, both, out=np.zeros(len(boxes)), where=both > 0)
+    return found
 
 
 # -- reading
@@ -178,10 +188,10 @@ def read_review(data: bytes, folder: Path) -> Review:
     review, table = Review(folder), _Table(data)
     try:
         for row in _rows(review, table):
-            review.add(row)
             if review.count >= ROWS:
                 review.wrong(row.line, f"A review may have {ROWS} rows; the rest was not read.")
                 break
+            review.add(row)
     except csv.Error as error:
         review.wrong(table.line, f"It is not CSV from here on ({error}).")
     review.complete()

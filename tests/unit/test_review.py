@@ -235,7 +235,7 @@ def test_a_row_without_end_costs_the_rest_of_the_table(tmp_path: Path) -> None:
 
 
 def test_an_image_with_endless_rows_keeps_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reviews, "OF_AN_IMAGE", 3)
+    monkeypatch.setattr(reviews, "MISSED", 3)
     rows = "".join(f"a.jpg,{n},0,{n + 1},9,Xestia\n" for n in range(100, 600, 100))
     item, told = reviewed("file,x1,y1,x2,y2,label\n" + rows, done("a.jpg"))
     assert (len(item.rows), told["missed"]) == (3, 3)
