@@ -47,7 +47,8 @@ class Review:
 
     def said(self, rel: str, job: str, fields: Mapping) -> Mapping | None:
         """What the table says of an image whose line these are; None where it says nothing."""
-        rows = self.rows.pop(rel, None) or self.rows.pop(rel.removeprefix(job + "/"), None)
+        names = dict.fromkeys((rel, rel.removeprefix(job + "/")))
+        rows = sorted((row for name in names for row in self.rows.pop(name, ())), key=lambda row: row.line)
         if not rows:
             return None
         found = fields.get("detections")
@@ -91,17 +92,22 @@ class _Matched:
 
     def _name(self, row: Row) -> str | None:
         """The detection that a row is about; None: one that was missed; empty: none that there is."""
+        if row.box is not None:
+            return self._by_box(row.box, row.detection)
         if row.detection in self._found:
             return row.detection
-        if row.box is not None:
-            return self._by_box(row.box)
         if not self._found:
             return None
         return next(iter(self._found)) if len(self._found) == 1 and not row.detection else ""
 
-    def _by_box(self, box: tuple[float, ...]) -> str | None:
+    def _by_box(self, box: tuple[float, ...], named: str) -> str | None:
+        """The detection there: the one `named`, or else the closest. An id alone proves nothing: another model counts
+        anew, and may call another animal so.
+        """
+        if named in self._found and not corners(self._found[named]):
+            return named  # it is about the whole image
         shares = {name: _overlap(box, found) for name, d in self._found.items() if (found := corners(d))}
-        best = max(shares, key=lambda name: shares[name], default=None)
+        best = max(shares, key=lambda name: (shares[name] >= _SAME and name == named, shares[name]), default=None)
         return best if best is not None and shares[best] >= _SAME else None
 
     def _add(self, row: Row) -> None:

@@ -90,6 +90,35 @@ def test_a_row_finds_its_detection_by_the_box(row: str) -> None:
     assert [row["label"] for row in item.rows] == ["Xestia", "Noctua"]
 
 
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("d1,300,0,350,50,Xestia", ["Noctua", "Noctua", "Xestia"]),
+        ("d1,700,0,750,50,Xestia", ["Noctua", "Noctua", "Noctua", "Xestia"]),
+        ("d1,700,0,750,50,blank", ["Noctua", "Noctua", "Noctua"]),
+    ],
+    ids=["it is another detection now", "the model misses it now", "the model does not find it any more"],
+)
+def test_a_row_of_an_earlier_model_stays_with_its_box_though_its_id_is_another_animals_now(
+    row: str, expected: list[str]
+) -> None:
+    table = f"file,detection_id,x1,y1,x2,y2,label\na.jpg,{row}\n"
+    item, told = reviewed(table, named("a.jpg", "Noctua", "Noctua", "Noctua"))
+    assert [row["label"] for row in item.rows] == expected and told["problem_count"] == 0
+
+
+def test_of_two_animals_in_one_place_a_row_takes_the_one_that_it_names() -> None:
+    two = with_detections(moth(box=[0, 0, 20, 20]), moth(id="d2", box=[0, 0, 20, 21]), rel="a.jpg")
+    item, _ = reviewed("file,detection_id,x1,y1,x2,y2,label\na.jpg,d2,0,0,20,20,Xestia\n", two)
+    assert [row["label"] for row in item.rows] == ["Noctua pronuba", "Xestia"]
+
+
+def test_a_detection_without_a_box_is_found_by_its_id() -> None:
+    whole = with_detections(moth(box=None), moth(id="d2", box=[0, 0, 9, 9]), rel="a.jpg")
+    item, _ = reviewed("file,detection_id,x1,y1,x2,y2,label\na.jpg,d1,0,0,9,9,Xestia\n", whole)
+    assert [row["label"] for row in item.rows] == ["Xestia", "Noctua pronuba"]
+
+
 def test_the_only_detection_needs_no_id_and_an_image_without_any_can_be_named_whole() -> None:
     item, told = reviewed("file,label\na.jpg,Xestia\nb.jpg,Noctua\n", named("a.jpg", "Noctua"), done("b.jpg"))
     assert labels(item) == [("a.jpg", "Xestia", "human"), ("b.jpg", "Noctua", "human")]
@@ -121,6 +150,13 @@ def test_the_table_that_compile_wrote_is_a_review_as_it_is() -> None:
 def test_names_may_be_relative_to_the_jobs_folder() -> None:
     item, told = reviewed("file,label\nDCIM/a.jpg,Xestia\n", named(f"{JOB}/DCIM/a.jpg", "Noctua"))
     assert (item.rows[0]["label"], told["problem_count"]) == ("Xestia", 0)
+
+
+def test_one_table_may_name_an_image_both_ways() -> None:
+    table = f"file,detection_id,label\nDCIM/a.jpg,d1,Xestia\n{JOB}/DCIM/a.jpg,d2,Xestia\nDCIM/a.jpg,d2,Agrotis\n"
+    item, told = reviewed(table, named(f"{JOB}/DCIM/a.jpg", "Noctua", "Noctua"))
+    assert [row["label"] for row in item.rows] == ["Xestia", "Xestia"]
+    assert [problem["line"] for problem in told["problems"]] == [4]
 
 
 @pytest.mark.parametrize(
