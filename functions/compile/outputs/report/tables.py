@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from functions.compile.book import stored
 from functions.compile.bursts import Bursts, Event
 from functions.compile.outputs.report.survey import Failed, Kind, Made, Survey
 from functions.compile.outputs.report.text import shortened
@@ -47,10 +48,6 @@ class Events:
         """Those with the most individuals, in their order."""
         return [event for _, _, event in sorted(self.most, key=lambda entry: -entry[1])]
 
-    @property
-    def with_individuals(self) -> int:
-        return self.seen_in.total()
-
 
 def events(bursts: Bursts) -> Events:
     """Count a job's events."""
@@ -89,19 +86,14 @@ def _kind_row(kind: Kind, rank: int, counted: Events, most: int) -> KindRow:
         things=kind.things,
         images=kind.images,
         individuals=individuals,
-        events=counted.seen_in[_stored(kind.label)],
+        events=counted.seen_in[stored(kind.label)],
         mean="" if kind.mean is None else f"{kind.mean:.2f}",
         share=round(100 * individuals / most, 2),
     )
 
 
 def _individuals(kind: Kind, counted: Events) -> int:
-    return counted.largest[_stored(kind.label)]
-
-
-def _stored(label: str) -> str:
-    """A label as the file of events has it."""
-    return label.encode("utf-8", "backslashreplace").decode()
+    return counted.largest[stored(kind.label)]
 
 
 def named(label: str) -> str:
