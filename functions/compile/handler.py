@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -84,8 +84,13 @@ def _chosen(item: Item) -> list[str]:
 
 def _lines(item: Item) -> dict[str, Any]:
     """Write `results.jsonl`; the counts of what is in it."""
+    with nullcontext() if item.review is None else read_review(item.review, item.scratch) as review:
+        return _written(item, review)
+
+
+def _written(item: Item, review: Review | None) -> dict[str, Any]:
     deployments, tally, unchanged = Deployments(item.manifest), Tally(), item.unchanged(LINES)
-    review, accuracy = read_review(item.review) if item.review is not None else None, Accuracy()
+    accuracy = Accuracy()
     with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
             place, before = deployments.of(member.entry.id), unchanged(member.entry)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from functions.compile import review as reviews
 from functions.compile.review import read_review
 from tests.compiled import Item, compiled, done, failed, moth, with_detections
 
@@ -191,11 +194,41 @@ def test_a_row_without_a_label_says_nothing() -> None:
     assert (told["rows"], told["reviewed"], labels(item)) == (0, 0, [("a.jpg", "Noctua", "classify")])
 
 
-def test_many_problems_are_counted_and_the_first_are_told() -> None:
-    review = read_review(("file,label\n" + ",x\n" * 200).encode())
-    assert (review.problem_count, len(review.problems)) == (200, 50)
+def test_many_problems_are_counted_and_the_first_are_told(tmp_path: Path) -> None:
+    with read_review(("file,label\n" + ",x\n" * 200).encode(), tmp_path) as review:
+        assert (review.problem_count, len(review.problems)) == (200, 50)
 
 
 def test_a_review_too_large_to_be_read_is_named_in_the_summary() -> None:
     _, body = compiled(named("a.jpg", "Noctua"), review_problem="labels/x.csv has 99 bytes; a review may have 9")
     assert body["review"]["problems"][0]["why"].startswith("labels/x.csv has 99")
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        lines = (f"{n:06}.jpg,d{n},1,2,30,{n + 5},Nöctua {n}\n" for n in range(count))
+        table = ("file,detection_id,x1,y1,x2,y2,label\n" + "".join(lines)).encode()
+        tracemalloc.start()
+        with read_review(table, tmp_path) as review:
+            review.ended()
+            assert (review.count, review.problem_count) == (count, count)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(100)
+    assert peak(20_000) < peak(2_000) + 2_500_000  # pieces of the text, of at most a million letters
+
+
+def test_a_row_without_end_costs_the_rest_of_the_table(tmp_path: Path) -> None:
+    table = "file,label\na.jpg,Xestia\n" + '"\n",' * 400_000
+    with read_review(table.encode(), tmp_path) as review:
+        assert review.count == 1 and "It is not CSV from here on" in review.problems[0]["why"]
+
+
+def test_an_image_with_endless_rows_keeps_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reviews, "OF_AN_IMAGE", 3)
+    rows = "".join(f"a.jpg,{n},0,{n + 1},9,Xestia\n" for n in range(100, 600, 100))
+    item, told = reviewed("file,x1,y1,x2,y2,label\n" + rows, done("a.jpg"))
+    assert (len(item.rows), told["missed"]) == (3, 3)
+    assert [problem["line"] for problem in told["problems"]] == [5, 6]
