@@ -66,7 +66,7 @@ class Item:
     def read(self, name: str) -> BinaryIO:
         return io.BytesIO(self.files[name])
 
-    def image(self, key: str) -> Any:
+    def image(self, key: str, sha256: str = "") -> Any:
         raise Permanent(f"{key} is not there.", code="source_missing")
 
     def card(self, name: str, version: str) -> dict[str, Any]:

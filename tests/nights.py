@@ -132,7 +132,7 @@ class Job:
         (body,) = function.handle([item])
         return body
 
-    def image(self, key: str) -> Image:
+    def image(self, key: str, sha256: str = "") -> Image:
         data = self.pictures.get(key) or images().get(key.rpartition("/")[2])
         if not data:
             raise Permanent(f"{key} is not there any more.", code="source_missing")

@@ -333,7 +333,7 @@ def _gathered(handler: Any, parameters: dict[str, Any], records: Mapping[str, An
         files[name] = path.read_bytes()
         return FileRef(name=name, key=name, size=len(files[name]), sha256=sha256_of(path), content_type=content_type)
 
-    def image(key: str) -> Image:
+    def image(key: str, sha256: str = "") -> Image:
         raise Permanent(f"{key} is not there: a gather is tried without images.", code="source_missing")
 
     with tempfile.TemporaryDirectory(prefix="trapline-") as scratch:

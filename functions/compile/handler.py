@@ -12,7 +12,7 @@ from functions.compile.accuracy import Accuracy
 from functions.compile.deployments import Deployments
 from functions.compile.member import Member, View
 from functions.compile.picture import Picture
-from functions.compile.results import Pixels, Results
+from functions.compile.results import OpenPixels, Results
 from functions.compile.review import Review, read_review
 from functions.compile.tally import Tally
 from trapline.records import RollEntry
@@ -36,8 +36,8 @@ class Item(Protocol):
     scratch: Path  # a folder for this compile alone
 
     @property
-    def image(self) -> Callable[[str], Pixels]:
-        """An image of the job by its key, decoded on demand."""
+    def image(self) -> OpenPixels:
+        """An image of the job by its key and hash, decoded on demand."""
 
     @property
     def card(self) -> Callable[[str, str], dict[str, Any]]:

@@ -36,6 +36,12 @@ class Pixels(Protocol):
     def release(self) -> None: ...
 
 
+class OpenPixels(Protocol):
+    """An image of the job by its key. Raises `Failure` where it cannot be read, or its bytes are not `sha256`."""
+
+    def __call__(self, key: str, sha256: str = "") -> Pixels: ...
+
+
 class Open(Protocol):
     """A new file in the revision's own folder, stored whole when the block ends without an error."""
 
@@ -57,7 +63,7 @@ class Results:
     scratch: Path  # a folder of this compile alone, gone after it
     manifest: dict[str, Any] | None = None  # without tokens
     parameters: dict[str, Any] = field(default_factory=dict)  # compile's: `outputs`, `events`, `project`, …
-    image: Callable[[str], Pixels] | None = None  # by key; raises `Failure` where it cannot be read
+    image: OpenPixels | None = None
     card: Callable[[str, str], dict[str, Any]] | None = None  # what a model's card says, by name and version
 
     def pictures(self) -> Iterator[Picture]:

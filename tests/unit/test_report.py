@@ -116,7 +116,7 @@ def test_an_image_that_cannot_be_read_any_more_costs_its_own_picture_alone(tmp_p
 
 def test_a_store_that_does_not_answer_fails_the_compile_which_is_then_tried_again(tmp_path: Path) -> None:
     class Away(Job):
-        def image(self, key: str) -> Image:
+        def image(self, key: str, sha256: str = "") -> Image:
             raise StoreUnavailable("The store does not answer.")
 
     with pytest.raises(StoreUnavailable):
@@ -278,7 +278,7 @@ def test_a_new_project_has_the_pages_template_style_and_script(tmp_path: Path) -
 class _Many(Job):
     """A job whose members are made as they are read, with one picture for all."""
 
-    def image(self, key: str) -> Image:
+    def image(self, key: str, sha256: str = "") -> Image:
         if key.endswith("7.jpg"):
             raise Permanent("gone", code="source_missing")
         return Image(photo())

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from trapline.errors import Permanent
 from trapline.records import Callback, DeadLetter, FileRef, ImageRecord, RollEntry, Summary
@@ -75,6 +75,15 @@ class ImageItem:
         return ref.model_dump(exclude={"name"})
 
 
+class OpenImage(Protocol):
+    """An image of the job by its key, decoded on demand.
+
+    Raises `Permanent` where it cannot be read, or where a `sha256` is given and its bytes are others by now.
+    """
+
+    def __call__(self, key: str, sha256: str = "") -> Image: ...
+
+
 @dataclass
 class FetchItem:
     """One image of a manifest that has to be brought into the bucket."""
@@ -126,7 +135,7 @@ class GatherItem:
     not_received: tuple[str, ...]  # names in `_DONE` that never came, at most 1,000
     parameters: dict[str, Any]
     scratch: Path  # a folder for this compile alone; gone when it ends
-    image: Callable[[str], Image]  # by key, decoded on demand; raises `Permanent` when it cannot be read
+    image: OpenImage
     roll: Callable[[], Iterator[Member]]  # sorted by rel
     publish: Callable[[str, Path, str], FileRef]
     card: Callable[[str, str], dict[str, Any]] = _no_card  # what a model's card says, by name and version; else empty

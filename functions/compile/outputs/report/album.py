@@ -169,7 +169,7 @@ class _Studio:
         if self._image is None or picture.key is None:
             return _Made(problem="The image was not at hand.")
         try:
-            return self._made(self._image(picture.key), picture, things, whole)
+            return self._made(self._image(picture.key, picture.sha256 or ""), picture, things, whole)
         except StoreUnavailable:
             raise  # ends by itself, for the whole job: the compile is tried again
         except (Failure, StoreError, KeyUnusable) as problem:
