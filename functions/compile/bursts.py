@@ -12,7 +12,8 @@ from pathlib import Path
 
 from functions.compile.book import opened, stored
 from functions.compile.deployments import identity
-from functions.compile.picture import Picture, label_of, real, zone
+from functions.compile.picture import Picture, real, zone
+from trapline.records.naming import label_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)

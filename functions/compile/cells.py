@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from functions.compile.picture import number
+from trapline.records.naming import number
 
 _QUOTED = frozenset('",\r\n')
 _FORMULA = tuple("=+-@＝＋－＠")

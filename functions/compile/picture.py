@@ -7,8 +7,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-_NUMBERS = (float, int)
-_MOST = 1e15  # no pixel, score or degree is larger; what is, is no number here
+from trapline.records.naming import classification, classifications, number
+
 _CORNERS = ("x1", "y1", "x2", "y2")
 
 Mapping = dict[str, Any]
@@ -163,24 +163,9 @@ def _added(entries: Any) -> list[tuple[Mapping, Mapping]]:
     ]
 
 
-def label_of(detection: Mapping, top: Mapping) -> str:
-    """The most exact word for what was found: the best classification's, or else the detector's."""
-    return str(top.get("label") or detection.get("label") or "")
-
-
-def classification(detection: Mapping) -> Mapping:
-    """A detection's classification with the highest score; empty when it has none."""
-    found = detection.get("classifications")
-    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-    if len(entries) == 1:
-        return entries[0]
-    return max(entries, key=lambda entry: number(entry.get("score")) or 0.0, default={})
-
-
 def ranked(detection: Mapping, top: Mapping) -> list[Mapping]:
     """A detection's classifications: the best one, `top`, then the models' others by their scores."""
-    found, best = detection.get("classifications"), classification(detection)
-    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    entries, best = classifications(detection), classification(detection)
     others = [entry for entry in entries if entry is not top and (entry is not best or top.get("by") == HUMAN)]
     others.sort(key=lambda entry: -(number(entry.get("score")) or 0.0))
     return [top, *others] if top else others
@@ -234,15 +219,8 @@ def as_utc(when: datetime) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
-def number(value: Any) -> float | None:
-    """A number that can be reckoned with, or None."""
-    if type(value) not in _NUMBERS or not -_MOST < value < _MOST:
-        return None
-    return value  # type: ignore[no-any-return]
-
-
 def real(value: Any) -> float | None:
-    """Likewise, as a float."""
+    """A number that can be reckoned with, as a float; None for anything else."""
     found = number(value)
     return None if found is None else float(found)
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from functions.compile.book import opened, stored
-from functions.compile.picture import BLANK, Mapping, corners, ident, mapping, number
+from functions.compile.picture import BLANK, Mapping, corners, ident, mapping
+from trapline.records.naming import number
 
 ROWS = 1_000_000
 OF_AN_IMAGE = 10_000  # rows about one image

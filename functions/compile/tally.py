@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import datetime
 from typing import Any
 
-from functions.compile.picture import Picture, as_utc, label_of, moment, sureness
+from functions.compile.picture import Picture, as_utc, moment, sureness
+from trapline.records.naming import label_of
 
 LABELS = 1000  # different labels counted by name; more than a summary can use
 BINS = 20  # of equal width from 0 to 1, in which confidences are counted
@@ -21,6 +22,8 @@ class Tally:
     def __init__(self) -> None:
         self._images: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
+        self._said: Counter[str] = Counter()  # of a label's things, those that say how sure it is
+        self._sums: defaultdict[str, float] = defaultdict(float)  # … and the sum of that
         self._detections = self._other_labels = 0
         self._activity, self._effort, self._confidence = [0] * HOURS, [0] * HOURS, [0] * BINS
         self._first: tuple[datetime, str] | None = None
@@ -36,10 +39,11 @@ class Tally:
         self._hour(picture)
         for detection, top in picture.named:
             self._detections += 1
-            self._label(label_of(detection, top))
-            sure = sureness(detection, top)
+            label, sure = label_of(detection, top), sureness(detection, top)
+            self._label(label)
             if sure is not None:
                 self._confidence[bin_of(sure)] += 1
+                self._sure(label, sure)
 
     def body(self, not_received: int) -> dict[str, Any]:
         """The summary's `results`."""
@@ -48,6 +52,7 @@ class Tally:
             "images": images,
             "detections": self._detections,
             "labels": dict(sorted(self._labels.items(), key=lambda entry: (-entry[1], entry[0]))),
+            "scores": {label: round(self._sums[label] / said, 4) for label, said in sorted(self._said.items())},
             "captured": {"first": self._first and self._first[1], "last": self._last and self._last[1]},
             "activity": self._activity,
             "effort": self._effort,
@@ -61,6 +66,11 @@ class Tally:
             self._labels[label] += 1
         else:
             self._other_labels += 1
+
+    def _sure(self, label: str, sure: float) -> None:
+        if label in self._labels:
+            self._said[label] += 1
+            self._sums[label] += sure
 
     def _hour(self, picture: Picture) -> None:
         if picture.local is not None:

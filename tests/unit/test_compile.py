@@ -228,6 +228,17 @@ def test_confidences_are_those_of_the_names_or_else_of_the_detector_in_twenty_bi
     assert {place: count for place, count in enumerate(body["confidence"]) if count} == {1: 1, 19: 1}
 
 
+def test_the_mean_score_of_a_label_is_of_the_things_that_are_counted_under_it() -> None:
+    near, far = (moth(classifications=[{"label": "Xestia", "score": score}]) for score in (1.0, 0.5))
+    corrected = moth(id="d3", classifications=[{"label": "Agrotis", "score": 0.9}])
+    odd = moth(id="d4", classifications=[{"label": "Xestia"}, {"label": "Agrotis", "score": "high"}])
+    _, body = compiled(
+        with_detections({**near, "id": "d1"}, {**far, "id": "d2"}, corrected, odd),
+        review=b"file,detection_id,label\na.jpg,d3,Xestia\n",
+    )
+    assert (body["labels"], body["scores"]) == ({"Xestia": 4}, {"Xestia": 0.75})
+
+
 def test_a_job_without_images_has_files_too() -> None:
     item, body = compiled(not_received=("a.jpg", "b.jpg"))
     assert (item.lines, item.rows, body["not_received"]) == ([], [], 2)

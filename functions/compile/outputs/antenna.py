@@ -8,8 +8,9 @@ from typing import Any
 from functions.compile.document import Items, write_document
 from functions.compile.frames import within
 from functions.compile.made import Made, made, maker
-from functions.compile.picture import HUMAN, Mapping, Picture, corners, mapping, moment, number, ranked, real
+from functions.compile.picture import HUMAN, Mapping, Picture, corners, mapping, moment, ranked, real
 from functions.compile.results import Open, Results
+from trapline.records.naming import number
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 _SECRET = re.compile(

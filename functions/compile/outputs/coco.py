@@ -7,10 +7,11 @@ from typing import Any
 
 from functions.compile.document import Items, as_json, write_document
 from functions.compile.frames import within
-from functions.compile.picture import HUMAN, Mapping, Picture, label_of, number, sureness
+from functions.compile.picture import HUMAN, Mapping, Picture, sureness
 from functions.compile.results import Open, Results
 from functions.compile.spool import Spool
 from functions.compile.words import Words
+from trapline.records.naming import label_of, number
 
 _BLANK = "unknown"
 _DIGITS = 3  # of a pixel

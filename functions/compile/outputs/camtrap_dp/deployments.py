@@ -9,8 +9,9 @@ from typing import IO, Any
 from functions.compile.cells import row
 from functions.compile.deployments import identity
 from functions.compile.outputs.camtrap_dp.times import written
-from functions.compile.picture import Mapping, Picture, moment, number, zone
+from functions.compile.picture import Mapping, Picture, moment, zone
 from functions.compile.results import Results
+from trapline.records.naming import number
 
 _FEATURES = (
     *("roadPaved", "roadDirt", "trailHiking", "trailGame", "roadUnderpass", "roadOverpass", "roadBridge"),

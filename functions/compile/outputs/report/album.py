@@ -22,9 +22,10 @@ from markupsafe import Markup
 from PIL import Image as Pillow
 
 from functions.compile.outputs.report.survey import Crop, Survey
-from functions.compile.picture import Picture, corners, label_of, sureness
+from functions.compile.picture import Picture, corners, sureness
 from functions.compile.results import Box, Pixels, Results
 from trapline.errors import Failure, KeyUnusable, StoreError, StoreUnavailable
+from trapline.records.naming import label_of
 
 SIDE = 480  # pixels of a thumbnail's longer side
 MOST = 17_000  # bytes of one

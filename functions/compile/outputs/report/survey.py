@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import place
-from functions.compile.picture import Mapping, Picture, corners, label_of, mapping, sureness
+from functions.compile.picture import Mapping, Picture, corners, mapping, sureness
 from functions.compile.results import Results
 from functions.compile.tally import LABELS
+from trapline.records.naming import label_of
 
 IMAGES = 500  # shown at most …
 EMPTY = 100  # … of them empty ones, where there are enough others
