@@ -86,22 +86,15 @@ class Picture:
     @cached_property
     def taken(self) -> datetime | None:
         """When the image was taken, in UTC. A time without an offset is the time zone's, or UTC where there is none."""
-        when = self.captured
-        if when is not None and when.tzinfo is None:
-            when = when.replace(tzinfo=zone(self.timezone) or UTC)
         try:
-            return when and when.astimezone(UTC)
+            return self.captured and instant(self.captured, self.timezone).astimezone(UTC)
         except OverflowError:  # an offset that leads out of the calendar
             return None
 
     @property
     def local(self) -> datetime | None:
         """When the image was taken, as a clock at its place says; without a time zone, as the camera says."""
-        there, when = zone(self.timezone), self.captured
-        try:
-            return when.astimezone(there) if there and when and when.tzinfo else when
-        except OverflowError:  # at the calendar's very ends
-            return when
+        return local(self.captured, self.timezone)
 
     @property
     def timezone(self) -> str | None:
@@ -214,9 +207,18 @@ def _zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def as_utc(when: datetime) -> datetime:
-    """A time to order by; one without an offset is ordered as if it were UTC."""
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+def instant(when: datetime, timezone: str | None) -> datetime:
+    """A time that can be compared: one without an offset is the time zone's, or UTC where there is none."""
+    return when if when.tzinfo else when.replace(tzinfo=zone(timezone) or UTC)
+
+
+def local(when: datetime | None, timezone: str | None) -> datetime | None:
+    """A time as a clock in that time zone says; as it is where it has no offset, or there is no zone."""
+    there = zone(timezone)
+    try:
+        return when.astimezone(there) if there and when and when.tzinfo else when
+    except OverflowError:  # at the calendar's very ends
+        return when
 
 
 def real(value: Any) -> float | None:

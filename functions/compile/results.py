@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from functions.compile.bursts import Bursts
-from functions.compile.picture import Picture
+from functions.compile.picture import Picture, local, moment
 from trapline.pipeline.spec import seconds
 
 GAP = "PT60S"  # between images of one burst, unless `events` says otherwise
@@ -71,6 +71,12 @@ class Results:
         with self.lines() as stream:
             for line in stream:
                 yield Picture(json.loads(line))
+
+    @property
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """When the first and the last image were taken, by the clocks of their one time zone, where they have one."""
+        told, there = self.summary["captured"], self.summary["timezone"]
+        return local(moment(told["first"]), there), local(moment(told["last"]), there)
 
     @property
     def gap(self) -> timedelta:

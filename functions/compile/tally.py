@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from datetime import datetime
 from typing import Any
 
-from functions.compile.picture import Picture, as_utc, moment, sureness
+from functions.compile.picture import Picture, sureness
 from trapline.records.naming import label_of
 
 LABELS = 1000  # different labels counted by name; more than a summary can use
@@ -26,17 +26,20 @@ class Tally:
         self._sums: defaultdict[str, float] = defaultdict(float)  # … and the sum of that
         self._detections = self._other_labels = 0
         self._activity, self._effort, self._confidence = [0] * HOURS, [0] * HOURS, [0] * BINS
+        self._zones: set[str] = set()  # IANA names, the first two
         self._first: tuple[datetime, str] | None = None
         self._last: tuple[datetime, str] | None = None
 
     def add(self, picture: Picture) -> None:
         self._images["total"] += 1
-        self._captured(picture.image.get("captured_at"))
+        self._captured(picture)
         if picture.state == "pending" or picture.state in _FAILED:
             self._images["pending" if picture.state == "pending" else "failed"] += 1
             return
         self._images["with_detections" if picture.named else "empty"] += 1
         self._hour(picture)
+        if picture.timezone and len(self._zones) < 2:
+            self._zones.add(picture.timezone)
         for detection, top in picture.named:
             self._detections += 1
             label, sure = label_of(detection, top), sureness(detection, top)
@@ -54,6 +57,7 @@ class Tally:
             "labels": dict(sorted(self._labels.items(), key=lambda entry: (-entry[1], entry[0]))),
             "scores": {label: round(self._sums[label] / said, 4) for label, said in sorted(self._said.items())},
             "captured": {"first": self._first and self._first[1], "last": self._last and self._last[1]},
+            "timezone": next(iter(self._zones)) if len(self._zones) == 1 else None,
             "activity": self._activity,
             "effort": self._effort,
             "confidence": self._confidence,
@@ -77,11 +81,10 @@ class Tally:
             self._effort[picture.local.hour] += 1
             self._activity[picture.local.hour] += len(picture.named)
 
-    def _captured(self, text: Any) -> None:
-        when = moment(text)
-        if when is None:
+    def _captured(self, picture: Picture) -> None:
+        if picture.taken is None:
             return
-        span = (as_utc(when), text)
+        span = (picture.taken, picture.image["captured_at"])
         self._first = span if self._first is None else min(self._first, span)
         self._last = span if self._last is None else max(self._last, span)
 

@@ -208,6 +208,13 @@ def test_the_span_of_capture_times_is_by_the_moment_not_the_text() -> None:
     assert body["captured"] == {"first": early, "last": late}
 
 
+def test_a_time_without_an_offset_is_the_stations_in_the_span_as_everywhere() -> None:
+    own, utc = "2026-11-20T22:30:00", "2026-11-20T22:00:00Z"  # half past nine and ten o'clock, UTC
+    place = {"timezone": "Europe/Copenhagen"}
+    _, body = compiled(with_detections(captured_at=own), with_detections(captured_at=utc), station=place)
+    assert (body["captured"], body["timezone"]) == ({"first": own, "last": utc}, "Europe/Copenhagen")
+
+
 def test_what_was_found_is_counted_by_the_hour_of_the_stations_clock_beside_the_images_that_were_read() -> None:
     utc, own = "2026-11-20T21:30:00+00:00", "2026-11-20T22:10:00"
     _, body = compiled(

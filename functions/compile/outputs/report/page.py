@@ -16,7 +16,6 @@ from functions.compile import figures
 from functions.compile.outputs.report import tables, text
 from functions.compile.outputs.report.album import GRID, Album, Cut, Shot
 from functions.compile.outputs.report.survey import Survey
-from functions.compile.picture import moment, zone
 from functions.compile.results import Results
 from trapline.errors import CODES
 
@@ -100,16 +99,14 @@ def _hash(code: str) -> str:
 
 
 def _head(results: Results, found: Survey) -> dict[str, Any]:
-    images, span = results.summary["images"], results.summary["captured"]
-    there = next(iter(found.zones)) if len(found.zones) == 1 else ""
-    first, last = (text.local(moment(span[end]), zone(there)) for end in ("first", "last"))
+    images, (first, last) = results.summary["images"], results.span
     lost, never = images["failed"], results.summary["not_received"]
     return {
         "job": text.shortened(results.job, 200),
         "revision": results.revision,
         "name": text.shortened(results.deployment.get("locationName") or results.deployment.get("name") or ""),
         "place": text.listed_or_counted(sorted(found.places), "places"),
-        "timezone": there,
+        "timezone": results.summary["timezone"] or "",
         "taken": text.span(first, last) if first and last else "",
         "images": images,
         "state": _state(images["total"], lost, never),

@@ -18,7 +18,7 @@ CROPS = 480  # cut at most …
 CROPS_EACH = 24  # … of one kind
 KINDS = 160  # kinds of which crops are cut, those with the most first
 NAMES = 40  # images of one failure that are named
-PLACES = 1000  # and time zones that are told apart
+PLACES = 1000  # that are told apart
 MADE = 100  # ways of making records that are told apart
 _FAILED = frozenset(("failed", "blocked"))
 
@@ -77,7 +77,6 @@ class Survey:
     with_things: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     places: set[str] = field(default_factory=set)  # coordinates, as they are said
-    zones: set[str] = field(default_factory=set)  # IANA names
 
     @property
     def ranked(self) -> list[Kind]:
@@ -150,9 +149,9 @@ def _thing(kind: Kind, sure: float | None) -> None:
 
 
 def _where(found: Survey, picture: Picture) -> None:
-    for known, said in ((found.places, place(*picture.coordinates)), (found.zones, picture.timezone)):
-        if said and len(known) < PLACES:
-            known.add(said)
+    said = place(*picture.coordinates)
+    if said and len(found.places) < PLACES:
+        found.places.add(said)
 
 
 def _made(found: Survey, stages: dict[str, Mapping]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
@@ -82,11 +81,3 @@ def place(latitude: Any, longitude: Any) -> str:
 def listed_or_counted(names: Sequence[str], things: str) -> str:
     """The only one, or how many there are."""
     return names[0] if len(names) == 1 else f"{len(names):,} {things}" if names else ""
-
-
-def local(when: datetime | None, there: ZoneInfo | None) -> datetime | None:
-    """A time as a clock in that time zone says; as it is where it has no offset, or there is no zone."""
-    try:
-        return when.astimezone(there) if when and there and when.tzinfo else when
-    except OverflowError:  # at the calendar's very ends
-        return when
