@@ -175,6 +175,11 @@ def sureness(detection: Mapping, top: Mapping) -> float | None:
     return None if found is None or not 0 <= found <= 1 else found
 
 
+def scored(part: Mapping, score: float | None) -> float:
+    """A score for formats that must have one: 1 where a person says so, 0 where nobody said how sure it is."""
+    return 1.0 if part.get("by") == HUMAN else score or 0.0
+
+
 def corners(detection: Mapping) -> tuple[float, float, float, float] | None:
     """A detection's box: x1, y1, x2, y2 in pixels of the image as displayed; None where it has no whole one."""
     box = detection.get("box", detection.get("bbox"))

@@ -15,6 +15,7 @@ from pathlib import Path
 from functions.compile.book import opened, stored
 from functions.compile.picture import BLANK, Mapping, corners, ident, mapping
 from trapline.records.naming import number
+from trapline.records.spreadsheets import plain
 
 ROWS = 1_000_000
 OF_AN_IMAGE = 10_000  # rows about one image
@@ -254,7 +255,7 @@ def _rows(review: Review, table: _Table) -> Iterator[Row]:
 
 def _row(review: Review, said: dict[str, str], line: int) -> Row | None:
     """A row with a label; None for one that says nothing."""
-    text = {name: _text(said.get(name, "")) for name in ("file", "detection_id", "label", "reviewer")}
+    text = {name: plain(said.get(name, "").strip()) for name in ("file", "detection_id", "label", "reviewer")}
     label = BLANK if text["label"].lower() == BLANK else text["label"]
     if not label:
         return None
@@ -267,12 +268,6 @@ def _row(review: Review, said: dict[str, str], line: int) -> Row | None:
         return None
     whole = tuple(corner for corner in box if corner is not None)
     return Row(line, text["file"], text["detection_id"], whole or None, label[:500], text["reviewer"][:200])
-
-
-def _text(cell: str) -> str:
-    """A cell without the mark that keeps a spreadsheet from running it."""
-    cell = cell.strip()
-    return cell[1:] if cell.startswith("'") else cell
 
 
 def _coordinate(cell: str) -> float | None:

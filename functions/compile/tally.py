@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from functions.compile.picture import Picture, sureness
+from trapline.records.hours import HOURS
 from trapline.records.naming import label_of
 
 LABELS = 1000  # different labels counted by name; more than a summary can use
 BINS = 20  # of equal width from 0 to 1, in which confidences are counted
-HOURS = 24
 
 _FAILED = frozenset(("failed", "blocked"))
 

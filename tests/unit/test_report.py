@@ -22,6 +22,7 @@ from functions.compile.outputs.report.text import coded, listed_or_counted, plac
 from tests.nights import JOB, SHA, Job, done, failed
 from trapline.errors import CODES, Permanent, StoreUnavailable
 from trapline.images import Image
+from trapline.records.hours import in_order
 from trapline.runtime.items import Member
 from trapline.template import copy_project
 
@@ -218,8 +219,8 @@ def test_a_night_is_drawn_from_noon_to_noon_and_a_day_from_midnight() -> None:
     night, day = [0] * 24, [0] * 24
     night[22] = night[23] = night[0] = night[3] = 5
     day[9] = day[12] = day[0] = day[23] = 5
-    assert figures.order(night)[:2] == [12, 13]
-    assert figures.order(day)[:2] == [0, 1]
+    assert in_order(night)[:2] == [12, 13]
+    assert in_order(day)[:2] == [0, 1]
     bars = figures.hours({"activity": [2 * count for count in night], "effort": night})
     assert [(bar.tick, bar.height) for bar in bars if bar.count] == [(h, 100) for h in ("22", "23", "00", "03")]
     assert sum(not bar.images for bar in bars) == 20

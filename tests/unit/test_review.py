@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ def test_accuracy_is_counted_per_label_and_per_model() -> None:
         "missed": 0,
     }
     assert [row["label"] for row in item.rows] == ["Noctua", "Xestia", "blank", "unknown"]
+
+
+def test_a_model_that_nobody_named_is_told_without_a_name() -> None:
+    member = named("a.jpg", "Noctua")
+    nameless = replace(member, record=member.record.model_copy(update={"stages": {}}))
+    _, told = reviewed("file,label\na.jpg,Noctua\n", nameless)
+    assert told["models"] == {"": {"said": 1, "right": 1}}
 
 
 def test_what_a_person_says_is_what_the_next_revision_counts() -> None:

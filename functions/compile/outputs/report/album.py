@@ -22,7 +22,7 @@ from markupsafe import Markup
 from PIL import Image as Pillow
 
 from functions.compile.outputs.report.survey import Crop, Survey
-from functions.compile.picture import Picture, corners, sureness
+from functions.compile.picture import HUMAN, Picture, corners, sureness
 from functions.compile.results import Box, Pixels, Results
 from trapline.errors import Failure, KeyUnusable, StoreError, StoreUnavailable
 from trapline.records.naming import label_of
@@ -129,7 +129,7 @@ def _take(album: Album, one: tuple[int, Picture, Future[_Made]], shown: frozense
         album.shots.append(_shot(album, picture, made))
     for thing, data in made.crops.items():
         detection, top = picture.named[thing]
-        sure, by_hand = sureness(detection, top), top.get("by") == "human"
+        sure, by_hand = sureness(detection, top), top.get("by") == HUMAN
         album.cuts[crops[number, thing]].append(Cut(album.keep(data), picture.rel, picture.local, sure, by_hand))
 
 

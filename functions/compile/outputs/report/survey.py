@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from functions.compile.made import Made, made
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import place
 from functions.compile.picture import Mapping, Picture, corners, mapping, sureness
@@ -55,15 +56,10 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What stages' records were made with."""
+class Step(Made):
+    """What a stage's records were made with."""
 
-    stage: str
-    function: str
-    version: str
-    model: str = ""
-    model_version: str = ""
-    model_sha256: str = ""
+    stage: str = ""
     recipe: str = ""
 
 
@@ -73,7 +69,7 @@ class Survey:
 
     kinds: dict[str, Kind] = field(default_factory=dict)
     failed: dict[tuple[str, str], Failed] = field(default_factory=dict)
-    made: Counter[Made] = field(default_factory=Counter)
+    made: Counter[Step] = field(default_factory=Counter)
     with_things: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     places: set[str] = field(default_factory=set)  # coordinates, as they are said
@@ -156,13 +152,6 @@ def _where(found: Survey, picture: Picture) -> None:
 
 def _made(found: Survey, stages: dict[str, Mapping]) -> None:
     for stage, note in stages.items():
-        made = _way(stage, note)
-        if note.get("outcome") == "done" and (made in found.made or len(found.made) < MADE):
-            found.made[made] += 1
-
-
-def _way(stage: str, note: Mapping) -> Made:
-    by = mapping(note.get("produced_by"))
-    model = mapping(by.get("model"))
-    told = (by.get("function"), by.get("version"), *(model.get(name) for name in ("name", "version", "sha256")))
-    return Made(stage, *(str(text or "") for text in (*told, note.get("recipe"))))
+        step = Step(**vars(made(note)), stage=stage, recipe=str(note.get("recipe") or ""))
+        if note.get("outcome") == "done" and (step in found.made or len(found.made) < MADE):
+            found.made[step] += 1
