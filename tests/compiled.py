@@ -40,12 +40,16 @@ class Item:
     manifest: dict[str, Any] | None = None
     station: dict[str, Any] = field(default_factory=dict)
     not_received: tuple[str, ...] = ()
+    not_received_count: int = 0  # unless there are names
     parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
     scratch: Path = field(default_factory=lambda: Path(mkdtemp(dir=_FOLDER.name)))
     review: bytes | None = None
     review_problem: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.not_received_count = self.not_received_count or len(self.not_received)
 
     def roll(self) -> Iterator[Member]:
         return iter(self.members)
@@ -62,7 +66,7 @@ class Item:
     def read(self, name: str) -> BinaryIO:
         return io.BytesIO(self.files[name])
 
-    def image(self, key: str) -> Any:
+    def image(self, key: str, sha256: str = "") -> Any:
         raise Permanent(f"{key} is not there.", code="source_missing")
 
     def card(self, name: str, version: str) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class Job:
     station: dict[str, Any] = field(default_factory=lambda: dict(STATION))
     manifest: dict[str, Any] | None = None
     not_received: tuple[str, ...] = ()
+    not_received_count: int = 0  # unless there are names
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the model's name
     pictures: dict[str, bytes] = field(default_factory=dict)  # by key, before those of the sample night
     final: bool = True
@@ -117,6 +118,7 @@ class Job:
             manifest=self.manifest,
             station=self.station,
             not_received=self.not_received,
+            not_received_count=self.not_received_count or len(self.not_received),
             parameters=parameters("compile", outputs=list(self.outputs)),
             scratch=self._made("scratch"),
             image=self.image,
@@ -130,7 +132,7 @@ class Job:
         (body,) = function.handle([item])
         return body
 
-    def image(self, key: str) -> Image:
+    def image(self, key: str, sha256: str = "") -> Image:
         data = self.pictures.get(key) or images().get(key.rpartition("/")[2])
         if not data:
             raise Permanent(f"{key} is not there any more.", code="source_missing")

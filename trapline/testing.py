@@ -7,6 +7,7 @@ runs the real dispatcher and the real runtime in simulated time.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import selectors
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -106,6 +107,14 @@ class AsyncMemory:
     async def create(self, key: str, data: bytes) -> Entry:
         await self._ask("create", key)
         return self.store.put(key, data, create_only=True)
+
+    async def copy(self, key: str, to: str, content_type: str) -> Entry:
+        await self._ask("copy", to)
+        return self.store.put(to, self.store.get(key).data, content_type=content_type)
+
+    async def sha256(self, key: str) -> str:
+        await self._ask("sha256", key)
+        return hashlib.sha256(self.store.get(key).data).hexdigest()
 
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -324,7 +333,7 @@ def _gathered(handler: Any, parameters: dict[str, Any], records: Mapping[str, An
         files[name] = path.read_bytes()
         return FileRef(name=name, key=name, size=len(files[name]), sha256=sha256_of(path), content_type=content_type)
 
-    def image(key: str) -> Image:
+    def image(key: str, sha256: str = "") -> Image:
         raise Permanent(f"{key} is not there: a gather is tried without images.", code="source_missing")
 
     with tempfile.TemporaryDirectory(prefix="trapline-") as scratch:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from functions.compile.picture import BLANK, Mapping, Picture, ident, label_of, mapping
+from functions.compile.made import maker
+from functions.compile.picture import BLANK, Mapping, Picture, ident, mapping
 from functions.compile.review import Review, human
+from trapline.records.naming import label_of
 
 LABELS = 1000  # different labels that are counted by name
 UNKNOWN = "unknown"  # a person looked and cannot tell: neither right nor wrong
@@ -78,7 +80,4 @@ def _counts(row: Counter[str], names: tuple[str, ...]) -> dict[str, int]:
 def _model(picture: Picture, detection: Mapping, top: Mapping) -> str:
     """The model that gave a detection its name, with its version; the function's where it has no model."""
     part, first = (top, False) if top else (detection, True)
-    made = mapping(mapping(picture.made(part, first=first)).get("produced_by"))
-    model = mapping(made.get("model"))
-    name, version = model.get("name") or made.get("function"), model.get("version") or made.get("version")
-    return f"{name} {version}"
+    return maker(picture, part, first=first).name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,16 +12,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from functions.compile.book import opened, stored
 from functions.compile.deployments import identity
-from functions.compile.picture import Picture, label_of, real, zone
+from functions.compile.picture import Picture, real, zone
+from trapline.records.naming import label_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _SEEN = "done"  # the state of an image that was looked at: the others show nothing and form no event
 _TABLES = """
-PRAGMA journal_mode = OFF;
-PRAGMA synchronous = OFF;
-PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE places (place TEXT PRIMARY KEY, latitude REAL, longitude REAL, timezone TEXT) WITHOUT ROWID;
 CREATE TABLE images (rel TEXT PRIMARY KEY, place TEXT, at INTEGER, shift INTEGER, given TEXT, seen INTEGER, event TEXT);
 CREATE TABLE found (rel TEXT, label TEXT, n INTEGER);
@@ -90,11 +88,8 @@ class Bursts:
     """
 
     def __init__(self, job: str, pictures: Iterable[Picture], gap: timedelta, folder: Path) -> None:
-        path = folder / "bursts.sqlite"
-        path.unlink(missing_ok=True)
         self._job = job
-        self._book = sqlite3.connect(path, isolation_level=None)
-        self._book.executescript(_TABLES)
+        self._book = opened(folder, "bursts", _TABLES)
         with self._at_once():
             self._fill(pictures)
         self._book.executescript(_INDEXES)
@@ -198,8 +193,3 @@ def _readable(when: datetime | None) -> str:
         return ""
     fraction = f".{when.microsecond:06d}" if when.microsecond else ""
     return f"{when.year:04d}{when:%m%dT%H%M%S}{fraction}{when:%z}"
-
-
-def stored(text: str) -> str:
-    """Text that a file can hold: half a surrogate pair as an escape."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from functions.compile.picture import number
+from trapline.records.naming import number
+from trapline.records.spreadsheets import marked
 
 _QUOTED = frozenset('",\r\n')
-_FORMULA = tuple("=+-@＝＋－＠")
-_MARK = "'"  # before text that a spreadsheet would run, and before text that begins with it: readers drop one
-_FIRST = ("\t", "\r", _MARK)
 
 
 def row(cells: Iterable[Any]) -> bytes:
@@ -40,8 +38,7 @@ def cell(value: Any) -> str:
         if number(value) is not None or isinstance(value, float):
             return numeral(value)
         value = str(value)
-    risky = value[:1] in _FIRST or value.lstrip()[:1] in _FORMULA
-    return f"{_MARK}{value}" if risky else value
+    return marked(value)
 
 
 def numeral(value: Any) -> str:

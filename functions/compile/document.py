@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import IO, Any
 
-from functions.compile.bursts import stored
+from functions.compile.book import stored
 
 
 class Items:

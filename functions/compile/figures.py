@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from functions.compile.tally import BINS, HOURS
-
-NOON = 12
+from functions.compile.tally import BINS
+from trapline.records.hours import in_order
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,9 @@ def hours(found: dict[str, Any]) -> list[Bar]:
     highest = max(*activity, 1)
     return [
         Bar(f"{hour:02d}", f"{hour:02d}:00 to {hour:02d}:59", activity[hour], 100 * activity[hour] / highest, images)
-        for hour in order(effort)
+        for hour in in_order(effort)
         for images in (effort[hour],)
     ]
-
-
-def order(effort: Sequence[int]) -> list[int]:
-    """The hours from midnight; from noon where images were taken around midnight and none around noon."""
-    nightly = effort[HOURS - 1] + effort[0] and not any(effort[NOON - 1 : NOON + 2])
-    first = NOON if nightly else 0
-    return [(first + place) % HOURS for place in range(HOURS)]
 
 
 def confidences(found: dict[str, Any]) -> list[Bar]:

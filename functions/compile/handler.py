@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -12,7 +12,7 @@ from functions.compile.accuracy import Accuracy
 from functions.compile.deployments import Deployments
 from functions.compile.member import Member, View
 from functions.compile.picture import Picture
-from functions.compile.results import Pixels, Results
+from functions.compile.results import OpenPixels, Results
 from functions.compile.review import Review, read_review
 from functions.compile.tally import Tally
 from trapline.records import RollEntry
@@ -28,15 +28,16 @@ class Item(Protocol):
     final: bool
     manifest: dict[str, Any] | None  # without tokens
     station: dict[str, Any]
-    not_received: tuple[str, ...]
+    not_received_count: int  # files that `_DONE` announced and that never came
+    not_received: tuple[str, ...]  # … the first that have a name
     parameters: dict[str, Any]
     review: bytes | None  # the table in which a person says what is on the images
     review_problem: str
     scratch: Path  # a folder for this compile alone
 
     @property
-    def image(self) -> Callable[[str], Pixels]:
-        """An image of the job by its key, decoded on demand."""
+    def image(self) -> OpenPixels:
+        """An image of the job by its key and hash, decoded on demand."""
 
     @property
     def card(self) -> Callable[[str, str], dict[str, Any]]:
@@ -83,8 +84,13 @@ def _chosen(item: Item) -> list[str]:
 
 def _lines(item: Item) -> dict[str, Any]:
     """Write `results.jsonl`; the counts of what is in it."""
+    with nullcontext() if item.review is None else read_review(item.review, item.scratch) as review:
+        return _written(item, review)
+
+
+def _written(item: Item, review: Review | None) -> dict[str, Any]:
     deployments, tally, unchanged = Deployments(item.manifest), Tally(), item.unchanged(LINES)
-    review, accuracy = read_review(item.review) if item.review is not None else None, Accuracy()
+    accuracy = Accuracy()
     with item.open(LINES, content_type="application/x-ndjson") as lines:
         for member in item.roll():
             place, before = deployments.of(member.entry.id), unchanged(member.entry)
@@ -96,7 +102,7 @@ def _lines(item: Item) -> dict[str, Any]:
             tally.add(picture)
             accuracy.add(picture)
             lines.write(jsonl.line(fields))
-    return {**tally.body(len(item.not_received)), **_reviewed(item, review, accuracy)}
+    return {**tally.body(item.not_received_count), **_reviewed(item, review, accuracy)}
 
 
 def _reviewed(item: Item, review: Review | None, accuracy: Accuracy) -> dict[str, Any]:

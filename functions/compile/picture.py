@@ -7,8 +7,8 @@ from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-_NUMBERS = (float, int)
-_MOST = 1e15  # no pixel, score or degree is larger; what is, is no number here
+from trapline.records.naming import classification, classifications, number
+
 _CORNERS = ("x1", "y1", "x2", "y2")
 
 Mapping = dict[str, Any]
@@ -86,22 +86,15 @@ class Picture:
     @cached_property
     def taken(self) -> datetime | None:
         """When the image was taken, in UTC. A time without an offset is the time zone's, or UTC where there is none."""
-        when = self.captured
-        if when is not None and when.tzinfo is None:
-            when = when.replace(tzinfo=zone(self.timezone) or UTC)
         try:
-            return when and when.astimezone(UTC)
+            return self.captured and instant(self.captured, self.timezone).astimezone(UTC)
         except OverflowError:  # an offset that leads out of the calendar
             return None
 
     @property
     def local(self) -> datetime | None:
         """When the image was taken, as a clock at its place says; without a time zone, as the camera says."""
-        there, when = zone(self.timezone), self.captured
-        try:
-            return when.astimezone(there) if there and when and when.tzinfo else when
-        except OverflowError:  # at the calendar's very ends
-            return when
+        return local(self.captured, self.timezone)
 
     @property
     def timezone(self) -> str | None:
@@ -163,24 +156,9 @@ def _added(entries: Any) -> list[tuple[Mapping, Mapping]]:
     ]
 
 
-def label_of(detection: Mapping, top: Mapping) -> str:
-    """The most exact word for what was found: the best classification's, or else the detector's."""
-    return str(top.get("label") or detection.get("label") or "")
-
-
-def classification(detection: Mapping) -> Mapping:
-    """A detection's classification with the highest score; empty when it has none."""
-    found = detection.get("classifications")
-    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-    if len(entries) == 1:
-        return entries[0]
-    return max(entries, key=lambda entry: number(entry.get("score")) or 0.0, default={})
-
-
 def ranked(detection: Mapping, top: Mapping) -> list[Mapping]:
     """A detection's classifications: the best one, `top`, then the models' others by their scores."""
-    found, best = detection.get("classifications"), classification(detection)
-    entries = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+    entries, best = classifications(detection), classification(detection)
     others = [entry for entry in entries if entry is not top and (entry is not best or top.get("by") == HUMAN)]
     others.sort(key=lambda entry: -(number(entry.get("score")) or 0.0))
     return [top, *others] if top else others
@@ -195,6 +173,11 @@ def sureness(detection: Mapping, top: Mapping) -> float | None:
         return None
     found = number(top.get("score") if top.get("label") else detection.get("confidence"))
     return None if found is None or not 0 <= found <= 1 else found
+
+
+def scored(part: Mapping, score: float | None) -> float:
+    """A score for formats that must have one: 1 where a person says so, 0 where nobody said how sure it is."""
+    return 1.0 if part.get("by") == HUMAN else score or 0.0
 
 
 def corners(detection: Mapping) -> tuple[float, float, float, float] | None:
@@ -229,20 +212,22 @@ def _zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def as_utc(when: datetime) -> datetime:
-    """A time to order by; one without an offset is ordered as if it were UTC."""
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+def instant(when: datetime, timezone: str | None) -> datetime:
+    """A time that can be compared: one without an offset is the time zone's, or UTC where there is none."""
+    return when if when.tzinfo else when.replace(tzinfo=zone(timezone) or UTC)
 
 
-def number(value: Any) -> float | None:
-    """A number that can be reckoned with, or None."""
-    if type(value) not in _NUMBERS or not -_MOST < value < _MOST:
-        return None
-    return value  # type: ignore[no-any-return]
+def local(when: datetime | None, timezone: str | None) -> datetime | None:
+    """A time as a clock in that time zone says; as it is where it has no offset, or there is no zone."""
+    there = zone(timezone)
+    try:
+        return when.astimezone(there) if there and when and when.tzinfo else when
+    except OverflowError:  # at the calendar's very ends
+        return when
 
 
 def real(value: Any) -> float | None:
-    """Likewise, as a float."""
+    """A number that can be reckoned with, as a float; None for anything else."""
     found = number(value)
     return None if found is None else float(found)
 

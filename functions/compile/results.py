@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from functions.compile.bursts import Bursts
-from functions.compile.picture import Picture
+from functions.compile.picture import Picture, local, moment
 from trapline.pipeline.spec import seconds
 
 GAP = "PT60S"  # between images of one burst, unless `events` says otherwise
@@ -36,6 +36,12 @@ class Pixels(Protocol):
     def release(self) -> None: ...
 
 
+class OpenPixels(Protocol):
+    """An image of the job by its key. Raises `Failure` where it cannot be read, or its bytes are not `sha256`."""
+
+    def __call__(self, key: str, sha256: str = "") -> Pixels: ...
+
+
 class Open(Protocol):
     """A new file in the revision's own folder, stored whole when the block ends without an error."""
 
@@ -53,11 +59,11 @@ class Results:
     summary: dict[str, Any]  # the counts: what the summary will say in `results`
     station: dict[str, Any]
     deployment: dict[str, Any]  # the manifest's `deployment`; a line has the image's own
-    not_received: tuple[str, ...]
+    not_received: tuple[str, ...]  # the first that have a name; the summary has their number
     scratch: Path  # a folder of this compile alone, gone after it
     manifest: dict[str, Any] | None = None  # without tokens
     parameters: dict[str, Any] = field(default_factory=dict)  # compile's: `outputs`, `events`, `project`, …
-    image: Callable[[str], Pixels] | None = None  # by key; raises `Failure` where it cannot be read
+    image: OpenPixels | None = None
     card: Callable[[str, str], dict[str, Any]] | None = None  # what a model's card says, by name and version
 
     def pictures(self) -> Iterator[Picture]:
@@ -65,6 +71,12 @@ class Results:
         with self.lines() as stream:
             for line in stream:
                 yield Picture(json.loads(line))
+
+    @property
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """When the first and the last image were taken, by the clocks of their one time zone, where they have one."""
+        told, there = self.summary["captured"], self.summary["timezone"]
+        return local(moment(told["first"]), there), local(moment(told["last"]), there)
 
     @property
     def gap(self) -> timedelta:

@@ -5,15 +5,25 @@ Reads what spreadsheets make of such a table. One wrong row costs one row, and i
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
-from functions.compile.picture import BLANK, Mapping, corners, ident, mapping, number
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.compile.book import opened, stored
+from functions.compile.picture import BLANK, Mapping, corners, ident, mapping
+from trapline.records.naming import number
+from trapline.records.spreadsheets import plain
 
 ROWS = 1_000_000
+MISSED = 1_000  # rows about one image beyond one for each of its detections
 NAMED = 50  # problems that are told one by one
+_LONGEST = 1_000_000  # letters of a row
 _SAME = 0.5  # boxes that overlap by so much of both together are of one animal
 _BOX = ("x1", "y1", "x2", "y2")
 
@@ -30,14 +40,31 @@ class Row:
     reviewer: str
 
 
-@dataclass
-class Review:
-    """The rows of a table, by image, and what was wrong with others."""
+_TABLE = "CREATE TABLE rows (line INTEGER, file TEXT, detection TEXT, x1, y1, x2, y2, label TEXT, reviewer TEXT);"
+_INDEX = "CREATE INDEX by_file ON rows (file, line)"
+_COLUMNS = "line, file, detection, x1, y1, x2, y2, label, reviewer"
+_ABOUT = f"SELECT {_COLUMNS} FROM rows WHERE file IN (?, ?) ORDER BY line"
 
-    rows: dict[str, list[Row]] = field(default_factory=dict)
-    count: int = 0  # rows with a label
-    problems: list[Mapping] = field(default_factory=list)  # {line, why}, the first ones
-    problem_count: int = 0
+
+class Review:
+    """The rows of a table, by image, and what was wrong with others. They lie in a file: a table may be large."""
+
+    def __init__(self, folder: Path) -> None:
+        self._book = opened(folder, "review", _TABLE)
+        self._book.execute("BEGIN")
+        self.count = 0  # rows with a label
+        self.problems: list[Mapping] = []  # {line, why}, the first ones
+        self.problem_count = 0
+
+    def add(self, row: Row) -> None:
+        box = row.box or (None,) * len(_BOX)
+        values = (row.line, stored(row.file), stored(row.detection), *box, stored(row.label), stored(row.reviewer))
+        self._book.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self.count += 1
+
+    def complete(self) -> None:
+        """All rows are there."""
+        self._book.execute(_INDEX)
 
     def wrong(self, line: int, why: str) -> None:
         """Note that a row cannot be used."""
@@ -47,22 +74,42 @@ class Review:
 
     def said(self, rel: str, job: str, fields: Mapping) -> Mapping | None:
         """What the table says of an image whose line these are; None where it says nothing."""
-        rows = self.rows.pop(rel, None) or self.rows.pop(rel.removeprefix(job + "/"), None)
-        if not rows:
-            return None
-        found = fields.get("detections")
-        detections = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-        matched = _Matched(self, detections)
-        for row in rows:
-            matched.take(row)
-        return matched.said()
+        matched, most = None, 0
+        for before, row in enumerate(self._taken(stored(rel), stored(rel.removeprefix(job + "/")))):
+            if matched is None:
+                detections = _detections(fields)
+                matched, most = _Matched(self, detections), len(detections) + MISSED
+            if before < most:
+                matched.take(row)
+            else:
+                self.wrong(row.line, f"More than {most} rows are about this image.")
+        return matched.said() if matched else None
 
     def ended(self) -> None:
         """Every image was seen: the rows that are left are of none."""
-        for rows in self.rows.values():
-            for row in rows:
-                self.wrong(row.line, f"The job has no image {row.file[:200]!r}.")
-        self.rows = {}
+        for line, file in self._book.execute("SELECT line, file FROM rows ORDER BY line"):
+            self.wrong(line, f"The job has no image {file[:200]!r}.")
+        self._book.execute("DELETE FROM rows")
+
+    def close(self) -> None:
+        self._book.close()
+
+    def __enter__(self) -> Review:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _taken(self, *names: str) -> Iterator[Row]:
+        """The rows of an image by its two names, in the table's order; they are its own from now on."""
+        for line, file, detection, *box, label, reviewer in self._book.execute(_ABOUT, names):
+            yield Row(line, file, detection, tuple(box) if None not in box else None, label, reviewer)
+        self._book.execute("DELETE FROM rows WHERE file IN (?, ?)", names)
+
+
+def _detections(fields: Mapping) -> list[Mapping]:
+    found = fields.get("detections")
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 class _Matched:
@@ -71,6 +118,9 @@ class _Matched:
     def __init__(self, review: Review, detections: list[Mapping]) -> None:
         self._review = review
         self._found = {ident(n, detection): detection for n, detection in enumerate(detections)}
+        boxes = {name: found for name, detection in self._found.items() if (found := corners(detection))}
+        self._boxed = list(boxes)
+        self._boxes = np.array(list(boxes.values()), float).reshape(-1, len(_BOX))
         self._labels: dict[str, Mapping] = {}
         self._added: list[Mapping] = []
 
@@ -91,18 +141,25 @@ class _Matched:
 
     def _name(self, row: Row) -> str | None:
         """The detection that a row is about; None: one that was missed; empty: none that there is."""
+        if row.box is not None:
+            return self._by_box(row.box, row.detection)
         if row.detection in self._found:
             return row.detection
-        if row.box is not None:
-            return self._by_box(row.box)
         if not self._found:
             return None
         return next(iter(self._found)) if len(self._found) == 1 and not row.detection else ""
 
-    def _by_box(self, box: tuple[float, ...]) -> str | None:
-        shares = {name: _overlap(box, found) for name, d in self._found.items() if (found := corners(d))}
-        best = max(shares, key=lambda name: shares[name], default=None)
-        return best if best is not None and shares[best] >= _SAME else None
+    def _by_box(self, box: tuple[float, ...], named: str) -> str | None:
+        """The detection there: the one `named`, or else the closest. An id alone proves nothing: another model counts
+        anew, and may call another animal so.
+        """
+        if named in self._found and named not in self._boxed:
+            return named  # it is about the whole image
+        shares = _overlaps(self._boxes, box)
+        if not shares.size or shares.max() < _SAME:
+            return None
+        close = [self._boxed[n] for n in np.flatnonzero(shares >= _SAME)]
+        return named if named in close else self._boxed[int(shares.argmax())]
 
     def _add(self, row: Row) -> None:
         """An animal that the detector missed; or nothing, where it found nothing."""
@@ -114,68 +171,101 @@ def _word(row: Row) -> Mapping:
     return {"label": row.label, **({"reviewer": row.reviewer} if row.reviewer else {})}
 
 
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """The area that two boxes share, as a part of the area of both together."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    both = sum(abs((box[2] - box[0]) * (box[3] - box[1])) for box in (one, other)) - shared
-    return shared / both if both > 0 else 0.0
+def _overlaps(boxes: NDArray[np.float64], box: tuple[float, ...]) -> NDArray[np.float64]:
+    """The area that each of N boxes (N, 4) shares with one, as a part of the area of both together: (N,)."""
+    sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    both = np.abs(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2] - box[0]) * (box[3] - box[1]) - shared
+    found: NDArray[np.float64] = np.divide(shared, both, out=np.zeros(len(boxes)), where=both > 0)
+    return found
 
 
 # -- reading
 
 
-def read_review(data: bytes) -> Review:
-    """The rows of a table. A table that is none has one problem and no rows."""
-    review, text = Review(), _decoded(data)
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+def read_review(data: bytes, folder: Path) -> Review:
+    """The rows of a table, laid by in a folder. A table that is none has one problem and no rows."""
+    review, table = Review(folder), _Table(data)
     try:
         for row in _rows(review, table):
-            review.rows.setdefault(row.file, []).append(row)
-            review.count += 1
             if review.count >= ROWS:
                 review.wrong(row.line, f"A review may have {ROWS} rows; the rest was not read.")
                 break
+            review.add(row)
     except csv.Error as error:
-        review.wrong(table.line_num, f"It is not CSV from here on ({error}).")
+        review.wrong(table.line, f"It is not CSV from here on ({error}).")
+    review.complete()
     return review
 
 
-def _decoded(data: bytes) -> str:
+class _Table:
+    """The rows of a text as cells, read as they are asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self._text = _decoded(data)
+        self._rows = csv.reader(self._lines(), delimiter=_delimiter(data))
+        self._held = 0  # letters of the row that is being read
+
+    @property
+    def line(self) -> int:
+        """The last line that was read, as a text editor counts them."""
+        return self._rows.line_num
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for cells in self._rows:
+            self._held = 0
+            yield cells
+
+    def _lines(self) -> Iterator[str]:
+        while line := self._text.readline(_LONGEST):
+            self._held += len(line)
+            if self._held >= _LONGEST:
+                raise csv.Error(f"a row of {_LONGEST} letters or more")
+            yield line
+
+
+def _decoded(data: bytes) -> io.TextIOWrapper:
     """Text as spreadsheets save it: UTF-8 with or without a byte order mark, UTF-16, or the code page of Windows."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", "replace")
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    encoding = "utf-16" if wide else "utf-8-sig" if _is_utf8(data) else "cp1252"
+    return io.TextIOWrapper(io.BytesIO(data), encoding, "replace", newline="")
+
+
+def _is_utf8(data: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return data.decode("utf-8-sig")
+        for start in range(0, len(data), _LONGEST):
+            decoder.decode(data[start : start + _LONGEST])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+        return False
+    return True
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(data: bytes) -> str:
     """What separates the names of the columns: half of Europe's spreadsheets write semicolons."""
-    head = text.partition("\n")[0]
+    head = _decoded(data[:_LONGEST]).readline()
     return max(",;\t", key=head.count)
 
 
-def _rows(review: Review, table: Iterator[list[str]]) -> Iterator[Row]:
-    columns = [name.strip().lower() for name in next(table, [])]
+def _rows(review: Review, table: _Table) -> Iterator[Row]:
+    rows = iter(table)
+    columns = [name.strip().lower() for name in next(rows, [])]
     names = {"image": "file"} if "file" not in columns else {}
     columns = [names.get(name, name) for name in columns]
     missing = [name for name in ("file", "label") if name not in columns]
     if missing:
         review.wrong(1, f"There is no column {missing[0]!r}. A review is observations.csv, with its `label` edited.")
         return
-    for cells in table:
+    for cells in rows:
         said = dict(zip(columns, cells, strict=False))
-        line: int = table.line_num  # type: ignore[attr-defined]
-        if any(cells) and (row := _row(review, said, line)):
+        if any(cells) and (row := _row(review, said, table.line)):
             yield row
 
 
 def _row(review: Review, said: dict[str, str], line: int) -> Row | None:
     """A row with a label; None for one that says nothing."""
-    text = {name: _text(said.get(name, "")) for name in ("file", "detection_id", "label", "reviewer")}
+    text = {name: plain(said.get(name, "").strip()) for name in ("file", "detection_id", "label", "reviewer")}
     label = BLANK if text["label"].lower() == BLANK else text["label"]
     if not label:
         return None
@@ -188,12 +278,6 @@ def _row(review: Review, said: dict[str, str], line: int) -> Row | None:
         return None
     whole = tuple(corner for corner in box if corner is not None)
     return Row(line, text["file"], text["detection_id"], whole or None, label[:500], text["reviewer"][:200])
-
-
-def _text(cell: str) -> str:
-    """A cell without the mark that keeps a spreadsheet from running it."""
-    cell = cell.strip()
-    return cell[1:] if cell.startswith("'") else cell
 
 
 def _coordinate(cell: str) -> float | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from functions.compile.bursts import stored
+from functions.compile.book import stored
 from functions.compile.made import maker
-from functions.compile.picture import Mapping, Picture, corners, number, real
+from functions.compile.picture import Mapping, Picture, corners, real
+from trapline.records.naming import number
 
 Kind = Literal["text", "time", "whole", "real"]
 

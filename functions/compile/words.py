@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from functions.compile.bursts import stored
+from functions.compile.book import opened, stored
 
 _REMEMBERED = 1000  # words whose numbers are known without a look into the file
 
@@ -15,13 +14,7 @@ class Words:
     """Each word's number: 1 for the first that is asked for, 2 for the next. Closed when its block ends."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        path = folder / f"{name}.sqlite"
-        path.unlink(missing_ok=True)
-        self._book = sqlite3.connect(path, isolation_level=None)
-        self._book.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;"
-        )
-        self._book.execute("CREATE TABLE words (n INTEGER PRIMARY KEY, word TEXT UNIQUE)")
+        self._book = opened(folder, name, "CREATE TABLE words (n INTEGER PRIMARY KEY, word TEXT UNIQUE);")
         self._book.execute("BEGIN")
         self._recent: dict[str, int] = {}
 

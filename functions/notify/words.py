@@ -37,9 +37,15 @@ def _of_revision(item: Item, summary: Summary) -> list[str]:
     link = next((item.links[name] for name in _PAGES if name in item.links), "")
     parts = [f"The job {item.job} {_STATES.get(summary.state, summary.state.lower())}.{again}", counts]
     parts += _failures(summary.failures_by_code)
-    missing = summary.not_received_count
-    parts += [f"{missing} files that were announced never came."] if missing else []
+    parts += _missing(summary)
     return [*parts, *([f"Results: {link}"] if link else [])]
+
+
+def _missing(summary: Summary) -> list[str]:
+    count = summary.not_received_count
+    if count and not summary.not_received:
+        return [f"`_DONE` counts {count} more images than came."]
+    return [f"{count} files that were announced never came."] if count else []
 
 
 def _replaces(summary: Summary) -> str:

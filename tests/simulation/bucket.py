@@ -147,6 +147,15 @@ class EngineStore:
     async def create(self, key: str, data: bytes) -> Entry:
         return await self._ask("create", key, lambda: self.bucket.put(key, data, create_only=True))
 
+    async def copy(self, key: str, to: str, content_type: str) -> Entry:
+        def effect() -> Entry:
+            return self.bucket.put(to, self.bucket.get(key).data, content_type=content_type)
+
+        return await self._ask("copy", to, effect)
+
+    async def sha256(self, key: str) -> str:
+        return await self._ask("sha256", key, lambda: hashlib.sha256(self.bucket.get(key).data).hexdigest())
+
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             await self._ask("delete", key, lambda key=key: self.bucket.delete(key))  # type: ignore[misc]

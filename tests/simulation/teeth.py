@@ -13,7 +13,7 @@ from tests.simulation.plan import draw
 from tests.simulation.story import Broken
 from tests.simulation.world import play
 from trapline import sweep
-from trapline.dispatcher import charting, effects, epoch, gathering, notifying, opening
+from trapline.dispatcher import charting, effects, epoch, gathering, notifying, opening, tidying
 from trapline.ledger import arrivals, closing, ledger, marks, states, tasks
 from trapline.pipeline import recipe
 from trapline.records import DeadLetter, ImageRecord, load
@@ -470,7 +470,7 @@ BUGS = {
     ),
     "clear_too_much": Bug(
         "earlier revisions are cleared away",
-        gathering,
+        tidying,
         "_clear",
         _keep_one,
         seed=0,

@@ -31,6 +31,14 @@ def test_both_pictures_are_drawn_and_are_the_same_bytes_each_time(tmp_path: Path
     assert pixels.shape[1] > 1500 and 0.005 < (pixels < 128).mean() < 0.5
 
 
+def test_days_are_those_of_the_stations_clock_whatever_offset_the_camera_writes(tmp_path: Path) -> None:
+    job = Job(tmp_path, [done(f"{JOB}/a.jpg", found(at="2026-11-20T23:30:00Z"))], outputs=("charts", "report"))
+    job.station = {"timezone": "Europe/Copenhagen"}
+    job.compiled()
+    assert "2026-11-21" in (tmp_path / "files" / "charts.svg").read_text()
+    assert "21 November 2026" in (tmp_path / "files" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("known", [[], [found()], [found("Xestia", at=None)], [found(*NAMES)]])
 def test_nothing_that_was_found_or_how_it_is_called_breaks_them(tmp_path: Path, known: list[dict[str, object]]) -> None:
     svg, png = charts(tmp_path, *(done(f"{JOB}/{n}.jpg", said) for n, said in enumerate(known)))

@@ -208,6 +208,13 @@ def test_the_span_of_capture_times_is_by_the_moment_not_the_text() -> None:
     assert body["captured"] == {"first": early, "last": late}
 
 
+def test_a_time_without_an_offset_is_the_stations_in_the_span_as_everywhere() -> None:
+    own, utc = "2026-11-20T22:30:00", "2026-11-20T22:00:00Z"  # half past nine and ten o'clock, UTC
+    place = {"timezone": "Europe/Copenhagen"}
+    _, body = compiled(with_detections(captured_at=own), with_detections(captured_at=utc), station=place)
+    assert (body["captured"], body["timezone"]) == ({"first": own, "last": utc}, "Europe/Copenhagen")
+
+
 def test_what_was_found_is_counted_by_the_hour_of_the_stations_clock_beside_the_images_that_were_read() -> None:
     utc, own = "2026-11-20T21:30:00+00:00", "2026-11-20T22:10:00"
     _, body = compiled(
@@ -228,11 +235,27 @@ def test_confidences_are_those_of_the_names_or_else_of_the_detector_in_twenty_bi
     assert {place: count for place, count in enumerate(body["confidence"]) if count} == {1: 1, 19: 1}
 
 
+def test_the_mean_score_of_a_label_is_of_the_things_that_are_counted_under_it() -> None:
+    near, far = (moth(classifications=[{"label": "Xestia", "score": score}]) for score in (1.0, 0.5))
+    corrected = moth(id="d3", classifications=[{"label": "Agrotis", "score": 0.9}])
+    odd = moth(id="d4", classifications=[{"label": "Xestia"}, {"label": "Agrotis", "score": "high"}])
+    _, body = compiled(
+        with_detections({**near, "id": "d1"}, {**far, "id": "d2"}, corrected, odd),
+        review=b"file,detection_id,label\na.jpg,d3,Xestia\n",
+    )
+    assert (body["labels"], body["scores"]) == ({"Xestia": 4}, {"Xestia": 0.75})
+
+
 def test_a_job_without_images_has_files_too() -> None:
     item, body = compiled(not_received=("a.jpg", "b.jpg"))
     assert (item.lines, item.rows, body["not_received"]) == ([], [], 2)
     assert body["captured"] == {"first": None, "last": None}
     assert item.types == {"results.jsonl": "application/x-ndjson"} | dict.fromkeys(TABLES, "text/csv; charset=utf-8")
+
+
+def test_what_never_came_is_counted_with_what_has_no_name() -> None:
+    _, body = compiled(not_received=("a.jpg",), not_received_count=1500)
+    assert body["not_received"] == 1500
 
 
 def test_a_failure_code_that_somebody_planted_is_no_formula() -> None:

@@ -227,6 +227,26 @@ def test_a_count_in_done_waits_for_what_is_missing_until_settle_and_names_the_jo
     assert summary(world.store)["state"] == "PARTIAL" and summary(world.store)["not_received_count"] == 2
 
 
+@pytest.mark.parametrize(
+    ("done", "named"),
+    [(b"3\n", 0), ("".join(f"{'0' * 64}  {n}.jpg\n" for n in range(1500)).encode(), 1000)],
+    ids=["a count", "many names"],
+)
+def test_a_compile_is_told_how_many_never_came_and_the_first_names(done: bytes, named: int) -> None:
+    async def scenario(world: Simulated) -> None:
+        night(world, a="moth")
+        world.put(image("_DONE"), done)
+        await asyncio.sleep(SETTLE + 60)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert world.executor is not None
+    found, orders = summary(world.store), [ticket.gather for ticket in world.executor.ran if ticket.gather]
+    assert orders[-1].not_received_count == found["not_received_count"] in (2, 1500)
+    assert list(orders[-1].not_received) == found["not_received"] and len(orders[-1].not_received) == named
+    assert all(orders[-1].not_received)
+
+
 def test_sha256sum_output_in_done_names_what_never_came() -> None:
     async def scenario(world: Simulated) -> None:
         night(world, a="moth")

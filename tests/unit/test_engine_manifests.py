@@ -70,6 +70,26 @@ def test_the_same_manifest_again_is_a_no_op_and_a_changed_parameter_reruns_what_
     assert summary(world.store, "ecos/j2")["last_final"]["N"] == 2 and sum(case.ASKED.values()) == 3
 
 
+def test_a_callback_in_another_form_makes_the_revision_that_has_it_and_any_other_change_of_it_none(case: Any) -> None:
+    def manifest(**callback: str) -> bytes:
+        listed = [{"id": "one", "url": "https://example.org/moth.jpg"}]
+        told = {"callback": {"callbackUrl": "https://x", **callback}} if callback else {}
+        return json.dumps({"sourceImages": listed, **told}).encode()
+
+    async def scenario(world: Simulated) -> list[int]:
+        made = []
+        antenna = {"callbackToken": "t", "format": "antenna"}
+        for body in (manifest(), manifest(callbackToken="t"), manifest(**antenna), manifest(**antenna, links="PT24H")):
+            world.put("jobs/ecos/j3.json", body)
+            await asyncio.sleep(60)
+            made.append(summary(world.store, "ecos/j3")["last_final"]["N"])
+        return made
+
+    world = Simulated(PROJECT)
+    assert world.play(scenario) == [1, 1, 2, 2]
+    assert case.TOLD[-1] == ("ecos/j3", summary(world.store, "ecos/j3")["revision"]) and sum(case.ASKED.values()) == 1
+
+
 def test_a_stage_type_left_out_of_a_manifest_is_skipped() -> None:
     async def scenario(world: Simulated) -> None:
         manifest = {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from tests.unit.test_engine import JOB, PROJECT, image, night, receipts, revisions, status, summary
+from trapline.store.base import Entry, Got
 from trapline.store.memory import MemoryStore
 from trapline.testing import Simulated
 
@@ -75,6 +77,51 @@ def test_a_review_that_is_there_before_the_job_ends_counts_in_its_first_revision
     world = Simulated(PROJECT)
     world.play(scenario)
     assert told(world.store) == (1, "all moths")
+
+
+def test_provisional_results_have_the_review_as_it_is_by_now() -> None:
+    async def scenario(world: Simulated) -> list[tuple[bool, str | None]]:
+        night(world, a="moth", b="beetle")
+        await asyncio.sleep(60)
+        after = []
+        for words in (b"all moths", b"all beetles"):
+            world.put(TABLE, words)
+            await asyncio.sleep(60)
+            found = summary(world.store)
+            after.append((found["final"], found["results"].get("review")))
+        return after
+
+    assert Simulated(PROJECT).play(scenario) == [(False, "all moths"), (False, "all beetles")]
+
+
+class OneEtag(MemoryStore):
+    """A review keeps its etag, whatever its bytes are."""
+
+    def head(self, key: str) -> Entry:
+        return self._same(super().head(key))
+
+    def get(self, key: str) -> Got:
+        got = super().get(key)
+        return Got(self._same(got.entry), got.data)
+
+    def _same(self, entry: Entry) -> Entry:
+        return replace(entry, etag="one") if entry.key == TABLE else entry
+
+
+def test_other_bytes_under_the_etag_of_before_are_read_and_not_compiled_without_end() -> None:
+    async def scenario(world: Simulated) -> int:
+        night(world, a="moth", b="beetle")
+        world.put(TABLE, b"all moths")
+        await asyncio.sleep(30)
+        world.put(TABLE, b"all beetles")
+        world.put(image("_DONE"))
+        await asyncio.sleep(120)
+        assert world.executor is not None
+        return sum(ticket.gather is not None for ticket in world.executor.ran)
+
+    world = Simulated(PROJECT, OneEtag())
+    assert world.play(scenario) <= 6
+    assert told(world.store) == (1, "all beetles")
 
 
 def test_a_review_of_no_job_makes_none() -> None:

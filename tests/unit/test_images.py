@@ -422,8 +422,14 @@ def test_no_damage_ever_raises_anything_but_a_failure(format: str) -> None:
             assert failure.code.startswith("image_")
 
 
-def test_the_pillow_setting_that_accepts_truncated_files_stays_off() -> None:
-    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+def test_a_library_that_has_pillow_accept_truncated_files_does_not_change_what_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    whole = io.BytesIO()
+    Pillow.fromarray(np.zeros((40, 40, 3), np.uint8)).save(whole, "PNG")
+    with pytest.raises(Permanent, match="ends before"):
+        Image(whole.getvalue()[:-40]).full()
 
 
 def test_suffixes_are_lower_case_with_their_dot() -> None:

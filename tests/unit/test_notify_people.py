@@ -67,13 +67,22 @@ def test_without_people_there_is_nobody() -> None:
 
 
 def test_a_paragraph_says_how_many_what_failed_in_words_and_where() -> None:
-    counted = {"images": {"total": 6, "done": 5, "failed": 1}, "not_received_count": 2}
+    counted = {
+        "images": {"total": 6, "done": 5, "failed": 1},
+        "not_received_count": 2,
+        "not_received": ("a.jpg", "b.jpg"),
+    }
     item = people(summary=SUMMARY.model_copy(update=counted), links={"report.html": "https://x/report.html"})
     assert words.text(item) == (
         "The job ecos/ea12 is finished, but not everything went through. 5 of 6 images done, 1 failed. "
         "1 × The image ends before it should. 2 files that were announced never came. "
         "Results: https://x/report.html"
     )
+
+
+def test_a_count_that_was_not_met_is_told_as_one() -> None:
+    item = people(summary=SUMMARY.model_copy(update={"not_received_count": 2}))
+    assert "`_DONE` counts 2 more images than came." in words.text(item)
 
 
 def test_an_update_says_what_changed(client: Client) -> None:  # noqa: F811

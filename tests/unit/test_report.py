@@ -22,6 +22,7 @@ from functions.compile.outputs.report.text import coded, listed, place, plain, s
 from tests.nights import JOB, SHA, Job, done, failed
 from trapline.errors import CODES, Permanent, StoreUnavailable
 from trapline.images import Image
+from trapline.records.hours import in_order
 from trapline.runtime.items import Member
 from trapline.template import copy_project
 
@@ -150,6 +151,12 @@ def test_failures_are_told_in_the_words_of_the_table_of_codes(tmp_path: Path) ->
     assert "gone.jpg" in said and "b.jpg" in said
 
 
+def test_a_count_that_was_not_met_is_told_without_names(tmp_path: Path) -> None:
+    said = words(report(tmp_path, *moths(1), not_received_count=1500))
+    assert "1,500 images never arrived." in said and "fewer images came than that" in said
+    assert "names the file" not in said and "The first" not in said
+
+
 def test_a_code_that_is_not_in_the_table_is_told_in_its_own_words(tmp_path: Path) -> None:
     said = words(report(tmp_path, failed(f"{JOB}/b.jpg", "own_code", "It is odd.", "Look at it.")))
     assert "own_code" in said and "It is odd." in said and "Look at it." in said
@@ -165,7 +172,7 @@ def test_an_image_that_cannot_be_read_any_more_costs_its_own_picture_alone(tmp_p
 
 def test_a_store_that_does_not_answer_fails_the_compile_which_is_then_tried_again(tmp_path: Path) -> None:
     class Away(Job):
-        def image(self, key: str) -> Image:
+        def image(self, key: str, sha256: str = "") -> Image:
             raise StoreUnavailable("The store does not answer.")
 
     with pytest.raises(StoreUnavailable):
@@ -267,8 +274,8 @@ def test_a_night_is_drawn_from_noon_to_noon_and_a_day_from_midnight() -> None:
     night, day = [0] * 24, [0] * 24
     night[22] = night[23] = night[0] = night[3] = 5
     day[9] = day[12] = day[0] = day[23] = 5
-    assert figures.order(night)[:2] == [12, 13]
-    assert figures.order(day)[:2] == [0, 1]
+    assert in_order(night)[:2] == [12, 13]
+    assert in_order(day)[:2] == [0, 1]
     bars = figures.hours({"activity": [2 * count for count in night], "effort": night})
     assert [(bar.tick, bar.height) for bar in bars if bar.count] == [(h, 100) for h in ("22", "23", "00", "03")]
     assert sum(not bar.images for bar in bars) == 20
@@ -327,7 +334,7 @@ def test_a_new_project_has_the_pages_template_style_and_script(tmp_path: Path) -
 class _Many(Job):
     """A job whose members are made as they are read, with one picture for all."""
 
-    def image(self, key: str) -> Image:
+    def image(self, key: str, sha256: str = "") -> Image:
         if key.endswith("7.jpg"):
             raise Permanent("gone", code="source_missing")
         return Image(photo())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from functions.compile import review as reviews
 from functions.compile.review import read_review
 from tests.compiled import Item, compiled, done, failed, moth, with_detections
 
@@ -58,6 +62,13 @@ def test_accuracy_is_counted_per_label_and_per_model() -> None:
     assert [row["label"] for row in item.rows] == ["Noctua", "Xestia", "blank", "unknown"]
 
 
+def test_a_model_that_nobody_named_is_told_without_a_name() -> None:
+    member = named("a.jpg", "Noctua")
+    nameless = replace(member, record=member.record.model_copy(update={"stages": {}}))
+    _, told = reviewed("file,label\na.jpg,Noctua\n", nameless)
+    assert told["models"] == {"": {"said": 1, "right": 1}}
+
+
 def test_what_a_person_says_is_what_the_next_revision_counts() -> None:
     table = "file,detection_id,label\na.jpg,d1,Xestia\na.jpg,d2,blank\nb.jpg,d1,BLANK\n"
     _, body = compiled(named("a.jpg", "Noctua", "Noctua"), named("b.jpg", "Noctua"), review=table.encode())
@@ -88,6 +99,35 @@ def test_an_animal_that_the_detector_missed_is_added_by_its_box() -> None:
 def test_a_row_finds_its_detection_by_the_box(row: str) -> None:
     item, _ = reviewed(f"file,detection_id,x1,y1,x2,y2,label\na.jpg,{row},Xestia\n", named("a.jpg", "Noctua", "Noctua"))
     assert [row["label"] for row in item.rows] == ["Xestia", "Noctua"]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("d1,300,0,350,50,Xestia", ["Noctua", "Noctua", "Xestia"]),
+        ("d1,700,0,750,50,Xestia", ["Noctua", "Noctua", "Noctua", "Xestia"]),
+        ("d1,700,0,750,50,blank", ["Noctua", "Noctua", "Noctua"]),
+    ],
+    ids=["it is another detection now", "the model misses it now", "the model does not find it any more"],
+)
+def test_a_row_of_an_earlier_model_stays_with_its_box_though_its_id_is_another_animals_now(
+    row: str, expected: list[str]
+) -> None:
+    table = f"file,detection_id,x1,y1,x2,y2,label\na.jpg,{row}\n"
+    item, told = reviewed(table, named("a.jpg", "Noctua", "Noctua", "Noctua"))
+    assert [row["label"] for row in item.rows] == expected and told["problem_count"] == 0
+
+
+def test_of_two_animals_in_one_place_a_row_takes_the_one_that_it_names() -> None:
+    two = with_detections(moth(box=[0, 0, 20, 20]), moth(id="d2", box=[0, 0, 20, 21]), rel="a.jpg")
+    item, _ = reviewed("file,detection_id,x1,y1,x2,y2,label\na.jpg,d2,0,0,20,20,Xestia\n", two)
+    assert [row["label"] for row in item.rows] == ["Noctua pronuba", "Xestia"]
+
+
+def test_a_detection_without_a_box_is_found_by_its_id() -> None:
+    whole = with_detections(moth(box=None), moth(id="d2", box=[0, 0, 9, 9]), rel="a.jpg")
+    item, _ = reviewed("file,detection_id,x1,y1,x2,y2,label\na.jpg,d1,0,0,9,9,Xestia\n", whole)
+    assert [row["label"] for row in item.rows] == ["Xestia", "Noctua pronuba"]
 
 
 def test_the_only_detection_needs_no_id_and_an_image_without_any_can_be_named_whole() -> None:
@@ -123,6 +163,13 @@ def test_names_may_be_relative_to_the_jobs_folder() -> None:
     assert (item.rows[0]["label"], told["problem_count"]) == ("Xestia", 0)
 
 
+def test_one_table_may_name_an_image_both_ways() -> None:
+    table = f"file,detection_id,label\nDCIM/a.jpg,d1,Xestia\n{JOB}/DCIM/a.jpg,d2,Xestia\nDCIM/a.jpg,d2,Agrotis\n"
+    item, told = reviewed(table, named(f"{JOB}/DCIM/a.jpg", "Noctua", "Noctua"))
+    assert [row["label"] for row in item.rows] == ["Xestia", "Xestia"]
+    assert [problem["line"] for problem in told["problems"]] == [4]
+
+
 @pytest.mark.parametrize(
     ("row", "why"),
     [
@@ -155,11 +202,41 @@ def test_a_row_without_a_label_says_nothing() -> None:
     assert (told["rows"], told["reviewed"], labels(item)) == (0, 0, [("a.jpg", "Noctua", "classify")])
 
 
-def test_many_problems_are_counted_and_the_first_are_told() -> None:
-    review = read_review(("file,label\n" + ",x\n" * 200).encode())
-    assert (review.problem_count, len(review.problems)) == (200, 50)
+def test_many_problems_are_counted_and_the_first_are_told(tmp_path: Path) -> None:
+    with read_review(("file,label\n" + ",x\n" * 200).encode(), tmp_path) as review:
+        assert (review.problem_count, len(review.problems)) == (200, 50)
 
 
 def test_a_review_too_large_to_be_read_is_named_in_the_summary() -> None:
     _, body = compiled(named("a.jpg", "Noctua"), review_problem="labels/x.csv has 99 bytes; a review may have 9")
     assert body["review"]["problems"][0]["why"].startswith("labels/x.csv has 99")
+
+
+def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        lines = (f"{n:06}.jpg,d{n},1,2,30,{n + 5},Nöctua {n}\n" for n in range(count))
+        table = ("file,detection_id,x1,y1,x2,y2,label\n" + "".join(lines)).encode()
+        tracemalloc.start()
+        with read_review(table, tmp_path) as review:
+            review.ended()
+            assert (review.count, review.problem_count) == (count, count)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(100)
+    assert peak(20_000) < peak(2_000) + 2_500_000  # pieces of the text, of at most a million letters
+
+
+def test_a_row_without_end_costs_the_rest_of_the_table(tmp_path: Path) -> None:
+    table = "file,label\na.jpg,Xestia\n" + '"\n",' * 400_000
+    with read_review(table.encode(), tmp_path) as review:
+        assert review.count == 1 and "It is not CSV from here on" in review.problems[0]["why"]
+
+
+def test_an_image_with_endless_rows_keeps_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reviews, "MISSED", 3)
+    rows = "".join(f"a.jpg,{n},0,{n + 1},9,Xestia\n" for n in range(100, 600, 100))
+    item, told = reviewed("file,x1,y1,x2,y2,label\n" + rows, done("a.jpg"))
+    assert (len(item.rows), told["missed"]) == (3, 3)
+    assert [problem["line"] for problem in told["problems"]] == [5, 6]

@@ -29,8 +29,8 @@ class DoneMark:
         self._body = done_body(sent.sums)
         self._quiet = place.pipeline.spec.jobs.refresh.total_seconds() + (FAR if place.endpoint else NEAR)
         self._last: tuple[datetime | None, float] = (None, time.monotonic())  # the newest status, since when
-        self._again = False
-        if sent.files or jobs.read_bytes(reader, self._key) != self._body:
+        self._written = bool(sent.files) or jobs.read_bytes(reader, self._key) != self._body
+        if self._written:
             self._write()
 
     def answered_by(self, status: Status) -> bool:
@@ -42,8 +42,8 @@ class DoneMark:
             return jobs.cancelled(self._reader, self._place.layout, self._job)
         if jobs.is_final(status):
             return not status.closed or answers(self._reader, self._place.layout, self._job) or quiet
-        if quiet and status.settles_at and not status.images.get("open") and not self._again:
-            self._again = True  # an older upload's `_DONE` said the same and is spent: the job waits for more
+        if quiet and status.settles_at and not status.images.get("open") and not self._written:
+            self._written = True  # an older upload's `_DONE` said the same and is spent: the job waits for more
             self._write()
         return False
 

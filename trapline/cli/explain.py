@@ -17,9 +17,10 @@ from trapline.cli import words
 from trapline.cli.fate import Fate, fate
 from trapline.cli.finding import find_image
 from trapline.cli.place import Place
-from trapline.cli.results import best_label, where
+from trapline.cli.results import where
 from trapline.cli.tracing import Explanation, StageStory, trace
 from trapline.cli.upload import digests
+from trapline.records.naming import classification, label_of
 
 
 def explain(place: Place, key: str, *, as_json: bool) -> None:
@@ -41,7 +42,7 @@ def _on_card(file: Path) -> dict[str, Any]:
 
 def document(story: Explanation) -> dict[str, Any]:
     """The story as JSON."""
-    labels = Counter(best_label(detection)[0] for detection in story.detections or ())
+    labels = Counter(label_of(detection, classification(detection)) for detection in story.detections or ())
     told = fate(story)
     counted = {
         "fate": told.kind,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trapline.cli import words
-from trapline.cli.results import best_label
 from trapline.cli.tracing import Explanation, StageStory
 from trapline.errors import CODES
+from trapline.records.naming import classification, label_of
 
 Kind = Literal[
     "done",
@@ -162,7 +162,7 @@ def _corrected(story: Explanation) -> str:
 def found(story: Explanation) -> str:
     """`3 detections: moth 2, beetle 1`."""
     detections = story.detections or []
-    labels = Counter(best_label(detection)[0] for detection in detections)
+    labels = Counter(label_of(detection, classification(detection)) for detection in detections)
     named = _counted(labels)
     return words.plural(len(detections), "detection") + (f": {named}" if named else "")
 

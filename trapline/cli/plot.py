@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.text import Text
 
 from trapline.cli import words
+from trapline.records.hours import HOURS, in_order
 
 LABELS = 20  # with a bar of their own
 HEIGHT = 6  # lines of a column
 _NAME = 30  # letters of a label
 _STYLE = "green"
 _EIGHTHS, _ASCII = ("▏▎▍▌▋▊▉█", "▁▂▃▄▅▆▇█"), ("#", "#")  # lying, standing; the last is whole
-_HOURS, _NOON = 24, 12
 
 
 def plot(out: Console, found: Mapping[str, Any]) -> None:
@@ -24,9 +24,9 @@ def plot(out: Console, found: Mapping[str, Any]) -> None:
     labels = found.get("labels")
     if isinstance(labels, Mapping) and labels:
         _bars(out, labels, lying)
-    if any(effort := _counts(found, "effort", _HOURS)):
-        order = hours(effort)
-        activity = _counts(found, "activity", _HOURS)
+    if any(effort := _counts(found, "effort", HOURS)):
+        order = in_order(effort)
+        activity = _counts(found, "activity", HOURS)
         _columns(out, "by hour of the day", [activity[hour] for hour in order], [f"{h:02d}" for h in order], standing)
         if not all(effort):
             words.say(out, f"  {_silent(effort, order)}", style="dim")
@@ -34,13 +34,6 @@ def plot(out: Console, found: Mapping[str, Any]) -> None:
     if any(confidence):
         ticks = [f"{place / len(confidence):.1f}" for place in range(len(confidence))]
         _columns(out, "by confidence of the name", confidence, ticks, standing)
-
-
-def hours(effort: Sequence[int]) -> list[int]:
-    """The hours from midnight; from noon where images were taken around midnight and none around noon."""
-    nightly = effort[-1] + effort[0] and not any(effort[_NOON - 1 : _NOON + 2])
-    first = _NOON if nightly else 0
-    return [(first + place) % _HOURS for place in range(_HOURS)]
 
 
 def _counts(found: Mapping[str, Any], name: str, length: int | None = None) -> list[int]:

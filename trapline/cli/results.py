@@ -6,9 +6,7 @@ import hashlib
 import json
 import secrets
 import shlex
-from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,12 +19,11 @@ from trapline.cli.failed import tell_failed
 from trapline.cli.place import Place
 from trapline.cli.plot import plot
 from trapline.cli.reviewed import tell_reviewed
-from trapline.errors import NotFound, StoreError, SurroundingsError, TraplineError
+from trapline.errors import NotFound, SurroundingsError, TraplineError
 from trapline.records import FileRef, Summary
 from trapline.store.base import Store
 
 REPORT = "report.html"
-SCORED = 64 * 2**20  # bytes of results.jsonl up to which mean scores are taken
 TRIES = 3  # a provisional revision may be replaced while it is copied
 
 
@@ -71,7 +68,7 @@ def show_found(out: Console, place: Place, summary: Summary) -> None:
     words.say(out, f"{words.safe(summary.job)}: {summary.state}, revision {summary.revision} ({final})", style="bold")
     found = summary.results
     if isinstance(found.get("labels"), Mapping):
-        out.print(_labels(found, _scores(place, summary)))
+        out.print(_labels(found))
     _counts(out, summary)
     if summary.changes is not None:
         words.say(out, words.changes(summary.changes.model_dump()))
@@ -98,42 +95,21 @@ def where(place: Place, key: str) -> str:
     return str(place.folder / key) if place.endpoint is None else f"s3://{place.bucket}/{key}"
 
 
-def _labels(found: Mapping[str, Any], scores: Mapping[str, float]) -> Table:
+def _labels(found: Mapping[str, Any]) -> Table:
+    told = found.get("scores")
+    scores = told if isinstance(told, Mapping) else {}
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     table.add_column("found")
     table.add_column("count", justify="right")
     if scores:
         table.add_column("mean score", justify="right")
     for label, count in found["labels"].items():
-        score = [f"{scores[label]:.2f}" if label in scores else ""] if scores else []
+        score = [f"{mean:.2f}" if type(mean := scores.get(label)) in (float, int) else ""] if scores else []
         table.add_row(words.safe(str(label)) or "(no label)", f"{count:,}", *score)
     if isinstance(total := found.get("detections"), int):
         table.add_section()
         table.add_row("all", f"{total:,}", *([""] if scores else []))
     return table
-
-
-def _scores(place: Place, summary: Summary) -> dict[str, float]:
-    """The mean score of each label, by the lossless file; none where that is large or of another shape."""
-    file = next((f for f in summary.files if f.name == "results.jsonl" and f.size <= SCORED), None)
-    sums: dict[str, list[float]] = defaultdict(list)
-    with suppress(StoreError, ValueError, TypeError, AttributeError, KeyError):
-        for line in place.store().get(file.key).data.splitlines() if file else ():
-            for detection in json.loads(line).get("detections") or ():
-                label, score = best_label(detection)
-                sums[label].append(score)
-    return {label: sum(values) / len(values) for label, values in sums.items()}
-
-
-def best_label(detection: Mapping[str, Any]) -> tuple[str, float]:
-    """A detection's most probable label, with its score."""
-    named = detection.get("classifications") or ()
-    best = max(named, key=lambda entry: entry["score"], default=None)
-    return (
-        (best["label"], best["score"])
-        if best
-        else (str(detection.get("label") or ""), float(detection.get("confidence") or 0))
-    )
 
 
 def _counts(out: Console, summary: Summary) -> None:

@@ -255,8 +255,10 @@ async def _review(world: World, job: Job, found: Chart, listing: sweep.JobListin
         found.unsettled += 1
         return
     listing.review = entry.etag
-    if job.review is not None and job.review.etag == entry.etag:
+    desk = world.desk(job.name)
+    if job.review is not None and job.review.etag == entry.etag and not desk.review_doubted:
         return
+    desk.review_doubted = False
     if entry.size > REVIEW_BYTES:
         problem = f"{entry.key} has {entry.size} bytes; a review may have {REVIEW_BYTES}"
         found.review = ReviewMark(entry.etag, problem=problem)

@@ -23,6 +23,7 @@ from trapline.dispatcher import (
     reading,
     requests,
     telling,
+    tidying,
 )
 from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.epoch import Epoch
@@ -260,7 +261,7 @@ class Dispatcher:
             wake.append(world.gathers_from)
             return
         if desk.untidy and (name, "gather") not in self._running:
-            self._start(name, "tidy", lambda: gathering.tidy(world, name))
+            self._start(name, "tidy", lambda: tidying.tidy(world, name))
         if (name, "tidy") in self._running:
             return
         if job.closed or job.gathering or job.cancelled:

@@ -1,15 +1,14 @@
-"""Compiling a job: rolls, revisions, summaries, and what is cleared away after them."""
+"""Compiling a job: rolls, revisions, summaries. Their copies are `tidying`'s."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
-import re
 
 from trapline import __version__
 from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
-from trapline.dispatcher.summaries import MOST_NAMED, Compiled, summary_of
+from trapline.dispatcher.summaries import Compiled, named, summary_of
+from trapline.dispatcher.tidying import REVISION
 from trapline.dispatcher.world import World
 from trapline.errors import CODES, StoreUnavailable
 from trapline.ledger import closing, marks
@@ -36,17 +35,26 @@ from trapline.runtime.jobs import MEMBERS, roll_lines
 
 log = logging.getLogger("trapline.dispatcher")
 
-_REVISION = re.compile(r"^r(\d+)-[0-9a-f]{8}$")
 LIVE_PAUSE = 60.0  # seconds after provisional results could not be compiled
 
 
 def seal_of(world: World, name: str) -> str:
     """The seal of what `compile` would be handed now."""
     job = world.ledger.jobs[name]
+    return closing.seal(world.ledger.graph, job, *_settings(world, job))
+
+
+def _live(world: World, job: Job, lines: bytes) -> str:
+    """The name of provisional results: another where `compile` is handed anything else."""
+    handed = hashlib.sha256(lines + closing.beside_roll(job, *_settings(world, job)))
+    return f"live-{handed.hexdigest()[:8]}"
+
+
+def _settings(world: World, job: Job) -> tuple[str, str, str]:
+    """Digests of the manifest and of the station's block, and the recipe of `compile`."""
     gather = world.pipeline.of_kind("gather")
     manifest = digest(opening.without_delivery(job.manifest)) if job.manifest else ""
-    recipe = job.pins[gather.name].recipe if gather else ""
-    return closing.seal(world.ledger.graph, job, manifest, digest(world.pipeline.station(name)), recipe)
+    return manifest, digest(world.pipeline.station(job.name)), job.pins[gather.name].recipe if gather else ""
 
 
 def unchanged(world: World, name: str) -> bool:
@@ -71,9 +79,12 @@ def finished(world: World, name: str) -> bool:
     looking = job.unsettled or job.overflow or desk.chart_wanted or desk.untidy
     owed = job.busy or job.gathering or job.untold or job.untold_people
     idle = not (looking or owed or desk.effects or world.effects.get(name))
-    return (
-        idle and (job.closed or (not job.images and not job.listed)) and desk.opened and telling.up_to_date(world, name)
-    )
+    return idle and (job.closed or _never_was(job)) and desk.opened and telling.up_to_date(world, name)
+
+
+def _never_was(job: Job) -> bool:
+    """Whether there is nothing to compile: what final results name and is gone leaves them by another revision."""
+    return not (job.images or job.listed or job.finals)
 
 
 async def final(world: World, name: str) -> None:
@@ -81,7 +92,7 @@ async def final(world: World, name: str) -> None:
     job = world.ledger.jobs[name]
     gather = world.pipeline.of_kind("gather")
     began, answers = job.seq, _answers(job)
-    if gather is None or (not job.images and not job.listed):
+    if gather is None or _never_was(job):
         await _close(world, name, began, answers)
         return
     await charting.finals(world, job)  # an answer may have been lost: the bucket knows what is named
@@ -142,7 +153,7 @@ async def _next_number(world: World, name: str) -> int:
     """More than every number in folders, summary and receipts."""
     job = world.ledger.jobs[name]
     level = await world.store.level(world.layout.result(name))
-    numbers = [int(m[1]) for f in level.folders if (m := _REVISION.match(f.rstrip("/").rpartition("/")[2]))]
+    numbers = [int(m[1]) for f in level.folders if (m := REVISION.match(f.rstrip("/").rpartition("/")[2]))]
     receipts = await world.store.level(world.layout.receipt(name, "").removesuffix(".json"))
     numbers += [int(head) for e in receipts.entries if (head := e.key.rpartition("/")[2].partition("-")[0]).isdecimal()]
     return max([world.desk(name).refused_n, *numbers, *(f.n for f in job.finals)]) + 1
@@ -169,7 +180,7 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
     if as_final and (not closing.gatherable(job) or any(entry.state == "pending" for entry in entries)):
         return
     lines = roll_lines(entries)
-    revision = as_final.revision if as_final else f"live-{hashlib.sha256(lines).hexdigest()[:8]}"
+    revision = as_final.revision if as_final else _live(world, job, lines)
     job.compiled_at = world.now()
     if as_final is None and desk.summary is not None and desk.summary.revision == revision:
         job.compiled_seq = began
@@ -192,7 +203,8 @@ async def _compile_once(world: World, gather: Stage, name: str, n: int | None) -
 
 def _numbered(world: World, job: Job, n: int) -> LastFinal:
     seal, people = seal_of(world, job.name), bool(world.pipeline.spec.notify.to)
-    return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}", updates=bool(job.finals), people=people)
+    updates = any(final.updates or not final.failed for final in job.finals)
+    return LastFinal(n=n, seal=seal, revision=f"r{n}-{seal[:8]}", updates=updates, people=people)
 
 
 async def _run(world: World, ticket: Ticket, lines: bytes, as_final: LastFinal | None) -> Outcome:
@@ -215,14 +227,15 @@ def _roll_file(ticket: Ticket, lines: bytes) -> FileRef:
 
 def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: LastFinal | None, members: int) -> Ticket:
     ticket = f"g{world.rng.getrandbits(48):012x}"
-    missing = tuple(closing.not_received(job)[:MOST_NAMED]) if as_final else ()
+    missing = closing.not_received(job) if as_final else []
     order = GatherOrder(
         revision=revision,
         final=as_final is not None,
         roll=world.layout.result(job.name, f"{revision}/{MEMBERS}"),
         members=members,
         manifest=opening.without_tokens(job.manifest) if job.manifest else None,
-        not_received=missing,
+        not_received=named(missing),
+        not_received_count=len(missing),
         previous=_previous(world, gather, job),
         finals=tuple(final.revision for final in reversed(job.finals)) if as_final else (),
         **_review(world, job),
@@ -316,7 +329,8 @@ def _doubt(world: World, job: Job, item: ItemOutcome) -> None:
     """A record is not what the ledger believes: it is unknown from now on."""
     image, graph = job.images.get(item.rel), world.ledger.graph
     if not item.rel:
-        world.desk(job.name).chart_wanted = True  # the review is another one by now
+        desk = world.desk(job.name)
+        desk.chart_wanted = desk.review_doubted = True  # the review is another one by now
     if image is not None and item.stage in graph.names:
         stage = graph.names.index(item.stage)
         graves = world.ledger.refused(job.name, item.rel, stage) if item.code else []
@@ -354,7 +368,8 @@ async def _give_up(
     entries = list(closing.roll(world.ledger.graph, job))
     failure = Failed(gather.name, code, message, letter.remedy).told("")
     outcome = Outcome(ticket="", body={"failure": failure})
-    await _publish(world, name, Compiled(as_final.revision, as_final, entries, outcome), began)
+    failed = as_final.model_copy(update={"failed": True})
+    await _publish(world, name, Compiled(failed.revision, failed, entries, outcome), began)
 
 
 # -- publishing
@@ -394,38 +409,6 @@ async def _named(world: World, name: str, as_final: LastFinal, summary: Summary,
     await _close(world, name, began, summary.done_answered)
     if "failure" not in summary.results and world.layout.gather:
         await world.store.delete([world.layout.dead_letter(world.layout.gather, name)])
-
-
-async def tidy(world: World, name: str) -> None:
-    """Bring the copies up to date and remove what no summary names. Never while the job is compiled."""
-    desk = world.desk(name)
-    if desk.summary is not None:
-        await _copies(world, name, desk.summary.files)
-        await _clear(world, name, desk.summary)
-    desk.untidy = False
-
-
-async def _copies(world: World, name: str, files: tuple[FileRef, ...]) -> None:
-    """Convenience copies under stable names, where they are not those of this revision."""
-    for file in files:
-        copy = world.layout.result(name, file.name)
-        made, there = await refusals.gets(world, [file.key, copy])
-        if made is not None and (there is None or there.data != made.data):
-            await refusals.put(world, copy, made.data, file.content_type)
-
-
-async def _clear(world: World, name: str, new: Summary) -> None:
-    """Remove what no summary names any more: provisional folders, revisions beyond `results.keep`, leftovers."""
-    kept = {new.revision, *(f.revision for f in new.finals)}
-    level = await world.store.level(world.layout.result(name))
-    for folder in level.folders:
-        revision = folder.rstrip("/").rpartition("/")[2]
-        if revision not in kept and (_REVISION.match(revision) or revision.startswith("live-")):
-            keys = [entry.key async for page in world.store.pages(folder) for entry in page]
-            await world.store.delete(keys)
-            await asyncio.sleep(0)
-    rolls = world.layout.roll(name, "").removesuffix(".jsonl")  # of provisional compiles that an engine did not survive
-    await world.store.delete([entry.key async for page in world.store.pages(rolls) for entry in page])
 
 
 async def seen_and_forgotten(world: World, name: str) -> None:

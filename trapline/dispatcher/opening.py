@@ -159,9 +159,11 @@ async def _list(world: World, name: str, manifest: Manifest, got: Got) -> None:
 
 
 def without_delivery(manifest: Manifest) -> dict[str, object]:
-    """What of a manifest decides about its images; priority and callback re-run nothing."""
+    """What of a manifest decides about its results; priority and callback do not, but for a form that is written."""
     said = manifest.model_dump(mode="json", exclude={"callback", "priority", "deadline", "outputs"})
-    return said if manifest.outputs is None else {**said, "outputs": list(manifest.outputs)}
+    outputs = {} if manifest.outputs is None else {"outputs": list(manifest.outputs)}
+    form = {} if manifest.told_as == "standard" else {"told_as": manifest.told_as}
+    return {**said, **outputs, **form}
 
 
 def without_tokens(manifest: Manifest) -> dict[str, object]:

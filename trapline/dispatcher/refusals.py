@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from trapline.dispatcher.world import World
-from trapline.errors import KeyUnusable, StoreError
+from trapline.errors import KeyUnusable, NotFound, StoreError
 from trapline.store.base import Entry, Got
 
 log = logging.getLogger("trapline.dispatcher")
@@ -48,16 +50,23 @@ async def heads(world: World, keys: Sequence[str]) -> list[Entry | None]:
 
 async def put(world: World, key: str, data: bytes, content_type: str = "application/json") -> bool:
     """Write an object. False: the store refuses this key, though it answers for others."""
-    for n in range(TRIES):
-        try:
-            await world.store.put(key, data, content_type)
-            return True
-        except (StoreError, KeyUnusable) as error:
-            if not await answers(world):
-                raise
-            log.warning("event=store.refused key=%r error=%s", key, error)
-        await asyncio.sleep(min(LONGEST, PAUSE * 2**n))
-    return False
+    return await _tried(world, key, lambda: world.store.put(key, data, content_type)) is not None
+
+
+async def copy(world: World, key: str, to: str, content_type: str) -> Entry | None:
+    """Write an object's bytes under another key. None: there is none, or the store refuses one of the keys."""
+    return await _tried(world, to, lambda: _unless_gone(world.store.copy(key, to, content_type)))
+
+
+async def sha256(world: World, key: str) -> str | None:
+    """The hash of an object's bytes; None as of `copy`."""
+    return await _tried(world, key, lambda: _unless_gone(world.store.sha256(key)))
+
+
+async def _unless_gone(asked: Awaitable[T]) -> T | None:
+    with suppress(NotFound):
+        return await asked
+    return None
 
 
 async def _each(
@@ -68,15 +77,15 @@ async def _each(
     except (StoreError, KeyUnusable):
         if not await answers(world):
             raise
-    return [await _one(world, key, ask, tries) for key in keys]
+    found = [await _tried(world, key, partial(ask, [key]), tries) for key in keys]
+    return [several[0] if several else None for several in found]
 
 
-async def _one(
-    world: World, key: str, ask: Callable[[Sequence[str]], Awaitable[list[T | None]]], tries: int
-) -> T | None:
+async def _tried(world: World, key: str, work: Callable[[], Awaitable[T]], tries: int = TRIES) -> T | None:
+    """Ask several times. None: this key is refused."""
     for n in range(tries):
         try:
-            return (await ask([key]))[0]
+            return await work()
         except (StoreError, KeyUnusable) as error:
             if not await answers(world):
                 raise

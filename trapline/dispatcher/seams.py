@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Protocol, TypeVar
 
-from trapline.errors import KeyUnusable, NotFound
+from trapline.errors import KeyUnusable, NotFound, SurroundingsError
 from trapline.records import Outcome, Ticket
 from trapline.store.base import Entry, Got, KeyLimits, Level, Store
 
 T = TypeVar("T")
 _PAGE = 5_000
+_PIECE = 2**20  # bytes
 
 
 class Clock(Protocol):
@@ -54,6 +59,14 @@ class AsyncStore(Protocol):
 
     async def create(self, key: str, data: bytes) -> Entry:
         """Write an object that must not be there; raises `Conflict` where the store can tell."""
+        ...
+
+    async def copy(self, key: str, to: str, content_type: str) -> Entry:
+        """Write an object's bytes under another key, however large they are."""
+        ...
+
+    async def sha256(self, key: str) -> str:
+        """The hash of an object's bytes, however large they are."""
         ...
 
     async def delete(self, keys: Sequence[str]) -> None: ...
@@ -115,6 +128,12 @@ class ThreadedStore:
     async def create(self, key: str, data: bytes) -> Entry:
         return await self._do(lambda: self._store.put(key, data, create_only=True))
 
+    async def copy(self, key: str, to: str, content_type: str) -> Entry:
+        return await self._do(lambda: _copied(self._store, key, to, content_type))
+
+    async def sha256(self, key: str) -> str:
+        return await self._do(lambda: _hashed(self._store, key))
+
     async def delete(self, keys: Sequence[str]) -> None:
         def remove() -> None:
             for key in keys:
@@ -135,6 +154,27 @@ class ThreadedStore:
 
     async def _do(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _copied(store: Store, key: str, to: str, content_type: str) -> Entry:
+    try:
+        with tempfile.NamedTemporaryFile(prefix="trapline-") as file, store.open(key) as source:
+            shutil.copyfileobj(source, file, _PIECE)
+            file.flush()
+            return store.put_file(to, Path(file.name), content_type=content_type)
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise SurroundingsError(
+            f"{key!r} cannot be copied by way of {where}: {error}.", remedy="Free space there."
+        ) from error
+
+
+def _hashed(store: Store, key: str) -> str:
+    digest = hashlib.sha256()
+    with store.open(key) as source:
+        while piece := source.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _or_none(read: Callable[[str], T], key: str) -> T | None:

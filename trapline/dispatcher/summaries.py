@@ -49,7 +49,7 @@ def summary_of(world: World, job: Job, compiled: Compiled) -> Summary:
         failures=tuple(failures[:MOST_NAMED]),
         failures_by_code=telling.by_code(world, job),
         codes=codes_in_words(telling.by_code(world, job)),
-        not_received=tuple(m for m in missing[:MOST_NAMED] if m),
+        not_received=named(missing),
         not_received_count=len(missing),
         done_problem=job.done.problem if as_final and job.done else "",
         ignored=tuple({"rel": rel, "why": why} for rel, why in sorted(job.ignored.items())[:MOST_NAMED]),
@@ -61,6 +61,11 @@ def summary_of(world: World, job: Job, compiled: Compiled) -> Summary:
         client=_client(job),
         at=world.clock.wall(),
     )
+
+
+def named(missing: list[str]) -> tuple[str, ...]:
+    """The first of what never came that have a name: what a count in `_DONE` misses has none."""
+    return tuple(rel for rel in missing[:MOST_NAMED] if rel)
 
 
 def _counts(entries: list[RollEntry], job: Job) -> dict[str, int]:

@@ -203,7 +203,7 @@ def _message(job: Job, missing: list[str]) -> str:
     if job.dead_gather:
         return f"The results could not be compiled. {CODES['compile_failed'].remedy}"
     if missing:
-        return f"_DONE names {len(missing)} more images than arrived."
+        return f"_DONE {'names' if missing[0] else 'counts'} {len(missing)} more images than arrived."
     if job.overflow:
         return "More images than are held at a time; the rest follows."
     return "Cancelled: delete _CANCEL to go on." if job.cancelled else ""

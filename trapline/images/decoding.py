@@ -67,6 +67,7 @@ def decode(data: bytes, head: Header, divisor: int) -> RGB:
     kind = "JPEG" if head.format == "MPO" else head.format
     if kind == "JPEG" and ends_early(data, kind):
         raise _failure(data, kind)  # a tail of zeros decodes as grey without any complaint
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # libraries that functions import switch it on, for the whole process
     picture = _open(data, kind)
     try:
         if divisor > 1:

@@ -160,12 +160,17 @@ def seal(graph: Graph, job: Job, manifest: str, station: str, recipe: str) -> st
     total = hashlib.sha256()
     for line in _sealed(graph, job):
         total.update("\x1f".join(line).encode("utf-8", "surrogatepass") + b"\n")
+    total.update(beside_roll(job, manifest, station, recipe))
+    return total.hexdigest()
+
+
+def beside_roll(job: Job, manifest: str, station: str, recipe: str) -> bytes:
+    """What `compile` is handed beside its roll, for a hash of both; as `seal` has it."""
     missing = not_received(job)
     parts = [manifest, station, recipe, str(len(missing)), *missing, *sorted(job.unusable)]
     parts += [job.done.problem] if job.done and job.done.problem else []
     parts += [f"review {job.review.sha256 or job.review.problem}"] if job.review else []
-    total.update("\x1e".join(parts).encode("utf-8", "surrogatepass"))
-    return total.hexdigest()
+    return "\x1e".join(parts).encode("utf-8", "surrogatepass")
 
 
 def _sealed(graph: Graph, job: Job) -> Iterator[tuple[str, ...]]:

@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from trapline.errors import TraplineError
+from trapline.records.spreadsheets import marked, plain
 
-_MARK = "'"
-_FORMULA = tuple("=+-@＝＋－＠")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,7 +35,7 @@ def table(files: Iterable[ReceivedFile]) -> bytes:
     writer.writerow(ReceivedFile._fields)
     for file in files:
         size = "" if file.state == "ignored" else file.size
-        writer.writerow((_cell(file.file), size, file.sha256, file.state, file.code, _cell(file.etag)))
+        writer.writerow((marked(file.file), size, file.sha256, file.state, file.code, marked(file.etag)))
     return out.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -58,16 +57,7 @@ def _file(row: list[str]) -> ReceivedFile:
     name, size, sha256, state, code, etag = row
     if sha256 and not _SHA256.fullmatch(sha256):
         raise ValueError(f"{sha256[:70]!r} is no sha256")
-    return ReceivedFile(_plain(name), int(size or 0), sha256, state, code, _plain(etag))
-
-
-def _cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: one mark in front, which a reader drops."""
-    return f"{_MARK}{text}" if text[:1] in ("\t", "\r", _MARK) or text.lstrip()[:1] in _FORMULA else text
-
-
-def _plain(cell: str) -> str:
-    return cell.removeprefix(_MARK)
+    return ReceivedFile(plain(name), int(size or 0), sha256, state, code, plain(etag))
 
 
 # -- as `sha256sum` prints it

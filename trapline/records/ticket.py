@@ -39,7 +39,8 @@ class GatherOrder(Frozen):
     roll: str  # the key of the roll: one JSON line per member, sorted by rel
     members: int
     manifest: dict[str, Any] | None = None  # without tokens
-    not_received: tuple[str, ...] = ()
+    not_received: tuple[str, ...] = ()  # names in `_DONE` that never came, at most 1,000
+    not_received_count: int = 0  # … how many; where `_DONE` holds a count there are no names
     review: str = ""  # the key of the table in which a person says what is on the images
     review_sha256: str = ""
     review_problem: str = ""  # why it is not read

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from trapline.errors import Permanent
+from trapline.errors import ConfigError, Permanent
 from trapline.records import Callback, DeadLetter, FileRef, ImageRecord, RollEntry, Summary
 from trapline.runtime.rolls import Line, nothing
 
@@ -75,6 +75,15 @@ class ImageItem:
         return ref.model_dump(exclude={"name"})
 
 
+class OpenImage(Protocol):
+    """An image of the job by its key, decoded on demand.
+
+    Raises `Permanent` where it cannot be read, or where a `sha256` is given and its bytes are others by now.
+    """
+
+    def __call__(self, key: str, sha256: str = "") -> Image: ...
+
+
 @dataclass
 class FetchItem:
     """One image of a manifest that has to be brought into the bucket."""
@@ -123,15 +132,16 @@ class GatherItem:
     final: bool
     manifest: dict[str, Any] | None  # without tokens
     station: dict[str, Any]
-    not_received: tuple[str, ...]
+    not_received: tuple[str, ...]  # names in `_DONE` that never came, at most 1,000
     parameters: dict[str, Any]
     scratch: Path  # a folder for this compile alone; gone when it ends
-    image: Callable[[str], Image]  # by key, decoded on demand; raises `Permanent` when it cannot be read
+    image: OpenImage
     roll: Callable[[], Iterator[Member]]  # sorted by rel
     publish: Callable[[str, Path, str], FileRef]
     card: Callable[[str, str], dict[str, Any]] = _no_card  # what a model's card says, by name and version; else empty
     review: bytes | None = field(default=None, repr=False)  # the table in which a person says what is on the images
     review_problem: str = ""  # why there is one and it is not handed over
+    not_received_count: int = 0  # how many never came; where `_DONE` holds a count they have no names
     files: list[FileRef] = field(default_factory=list)
     earlier: Callable[[str], Line] = field(default=lambda name: nothing, repr=False)
 
@@ -173,7 +183,7 @@ class NotifyItem:
     to: str  # client, or people: those that pipeline.yaml names
     summary: Summary | None  # of the revision; None: news of an open job
     news: dict[str, Any]  # what there is to say of an open job
-    callback: Callback | None = field(repr=False)  # its address may hold a secret, too
+    callback: Callback | None = field(repr=False)  # None for people; its address may hold a secret, too
     form: str  # of the body about a revision: standard, or antenna
     client: dict[str, Any]  # jobId and pipelineRequestId, as the pipeline-controller's form has them
     webhook_id: str
@@ -181,6 +191,7 @@ class NotifyItem:
     links: dict[str, str] = field(repr=False)  # file name → s3:// or presigned https:// address
     people: dict[int, str] = field(repr=False)  # place in `notify.to` → Apprise URL, of those not told yet
     open: Callable[[str], BinaryIO]  # a file of the revision
+    lacking: dict[int, ConfigError]  # … → why there is no address, of those whose settings lead to none
     secret: str = field(repr=False)  # Standard Webhooks secret (`whsec_…`), or empty
     parameters: dict[str, Any] = field(default_factory=dict)
     reached: list[int] = field(default_factory=list)  # places of people who were told: noted one by one

@@ -163,11 +163,12 @@ class JobStages:
             not_received=order.not_received,
             parameters=ticket.pin.parameters,
             scratch=scratch,
-            image=lambda key: self._image(key, ticket.station),
+            image=lambda key, sha256="": self._image(key, sha256, ticket.station),
             roll=lambda: self._roll(order),
             publish=publish,
             card=self._card,
             review_problem=order.review_problem,
+            not_received_count=order.not_received_count,
             earlier=lambda name: self._earlier(order.previous, name, scratch / "earlier", held),
         )
 
@@ -237,12 +238,14 @@ class JobStages:
             raise Differs("", "")
         return data
 
-    def _image(self, key: str, station: Mapping[str, Any]) -> Image:
-        """An image of the job, decoded on demand."""
+    def _image(self, key: str, sha256: str, station: Mapping[str, Any]) -> Image:
+        """An image of the job, decoded on demand: never other bytes than those asked for."""
         try:
             data = self._store.get(key).data
         except NotFound:
             raise Permanent(f"{key} is not there any more.", code="source_missing") from None
+        if sha256 not in ("", hashlib.sha256(data).hexdigest()):
+            raise Permanent(f"{key} has changed since its record was made.", code="source_missing")
         return Image(data, max_pixels=self._max_pixels, timezone=station.get("timezone"))
 
     def _card(self, name: str, version: str) -> dict[str, Any]:

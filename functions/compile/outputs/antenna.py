@@ -8,8 +8,9 @@ from typing import Any
 from functions.compile.document import Items, write_document
 from functions.compile.frames import within
 from functions.compile.made import Made, made, maker
-from functions.compile.picture import HUMAN, Mapping, Picture, corners, mapping, moment, number, ranked, real
+from functions.compile.picture import Mapping, Picture, corners, mapping, moment, ranked, real, scored
 from functions.compile.results import Open, Results
+from trapline.records.naming import number
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 _SECRET = re.compile(
@@ -124,7 +125,7 @@ def _classifications(picture: Picture, entries: list[Mapping]) -> list[dict[str,
 
 def _names(by: Made, entries: list[Mapping]) -> dict[str, Any]:
     labels = [str(entry.get("label") or "") for entry in entries]
-    scores = [1.0 if by.function == HUMAN else real(entry.get("score")) or 0.0 for entry in entries]
+    scores = [scored(entry, real(entry.get("score"))) for entry in entries]
     return {
         "algorithm": by.model or by.function,
         "version": _version(by),

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from functions.compile import figures
 from functions.compile.figures import Bar
-from functions.compile.picture import moment
 from functions.compile.results import Open, Results
 from trapline.evaluation.fonts import families, shower, spelt
 
@@ -68,8 +67,8 @@ def _page(results: Results) -> Figure:
 
 
 def _title(figure: Figure, results: Results) -> None:
-    images, span = results.summary["images"], results.summary["captured"]
-    days = [when.date().isoformat() for when in (moment(span["first"]), moment(span["last"])) if when]
+    images = results.summary["images"]
+    days = [when.date().isoformat() for when in results.span if when]
     parts = [
         f"{results.summary['detections']:,} detections on {images['with_detections']:,} of {images['total']:,} images",
         " to ".join(dict.fromkeys(days)),

@@ -7,10 +7,11 @@ from typing import Any
 
 from functions.compile.document import Items, as_json, write_document
 from functions.compile.frames import within
-from functions.compile.picture import HUMAN, Mapping, Picture, label_of, number, sureness
+from functions.compile.picture import Mapping, Picture, scored, sureness
 from functions.compile.results import Open, Results
 from functions.compile.spool import Spool
 from functions.compile.words import Words
+from trapline.records.naming import label_of, number
 
 _BLANK = "unknown"
 _DIGITS = 3  # of a pixel
@@ -71,7 +72,7 @@ class _Images:
             "bbox": [x1, y1, width, height],
             "area": width * height,
             "iscrowd": 0,
-            "score": 1.0 if top.get("by") == HUMAN else sureness(detection, top) or 0.0,
+            "score": scored(top, sureness(detection, top)),
             "detection_score": number(detection.get("confidence")),
         }
         self._annotations.write(as_json(entry) + b"\n")

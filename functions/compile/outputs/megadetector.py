@@ -8,7 +8,7 @@ from typing import Any
 from functions.compile.document import Items, Pairs, write_document
 from functions.compile.frames import shares
 from functions.compile.made import Made, made
-from functions.compile.picture import HUMAN, Mapping, Picture, moment, ranked, real
+from functions.compile.picture import HUMAN, Mapping, Picture, moment, ranked, real, scored
 from functions.compile.results import Open, Results
 from functions.compile.words import Words
 
@@ -58,7 +58,7 @@ class _Images:
         self._saw(self._detector, picture, detection, first=True)
         entry: dict[str, Any] = {
             "category": str(self._found.number(_word(detection))),
-            "conf": 1.0 if detection.get("by") == HUMAN else real(detection.get("confidence")) or 0.0,
+            "conf": scored(detection, real(detection.get("confidence"))),
             "bbox": [float(share) for share in shares(picture, detection) or ()],
         }
         names = [self._classification(picture, named) for named in ranked(detection, top)]
@@ -67,7 +67,7 @@ class _Images:
 
     def _classification(self, picture: Picture, named: Mapping) -> tuple[str, float]:
         self._saw(self._classifier, picture, named, first=False)
-        score = 1.0 if named.get("by") == HUMAN else real(named.get("score")) or 0.0
+        score = scored(named, real(named.get("score")))
         return str(self._named.number(_word(named))), score
 
     def _saw(self, who: _Maker, picture: Picture, part: Mapping, *, first: bool) -> None:

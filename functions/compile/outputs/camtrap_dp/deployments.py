@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import IO, Any
 
 from functions.compile.cells import row
 from functions.compile.deployments import identity
 from functions.compile.outputs.camtrap_dp.times import written
-from functions.compile.picture import Mapping, Picture, moment, number, zone
+from functions.compile.picture import Mapping, Picture, instant, moment
 from functions.compile.results import Results
+from trapline.records.naming import number
 
 _FEATURES = (
     *("roadPaved", "roadDirt", "trailHiking", "trailGame", "roadUnderpass", "roadOverpass", "roadBridge"),
@@ -132,9 +133,7 @@ def _span(place: _Place) -> tuple[str, str]:
 
 def _told(place: _Place, name: str) -> datetime | None:
     when = moment(place.told.get(name))
-    if when is not None and when.tzinfo is None:
-        when = when.replace(tzinfo=zone(place.timezone) or UTC)
-    return when
+    return when and instant(when, place.timezone)
 
 
 def _day(when: datetime | None) -> date:

@@ -9,7 +9,7 @@ from functions.compile.document import Items, write_document
 from functions.compile.outputs.camtrap_dp.deployments import Places
 from functions.compile.outputs.camtrap_dp.taxa import Taxa
 from functions.compile.outputs.camtrap_dp.times import written
-from functions.compile.picture import as_utc, mapping, moment
+from functions.compile.picture import instant, mapping, moment
 from functions.compile.results import Results
 
 VERSION = "1.0.2"
@@ -78,4 +78,4 @@ def _licenses(told: dict[str, str]) -> list[dict[str, str]]:
 def _created(results: Results, places: Places) -> str:
     """When the newest record was made; the last image's time where no record says."""
     made = (moment(mapping(note).get("at")) for picture in results.pictures() for note in picture.stages.values())
-    return written(max((as_utc(when) for when in made if when), default=places.last), None)
+    return written(max((instant(when, None) for when in made if when), default=places.last), None)

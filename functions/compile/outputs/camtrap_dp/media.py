@@ -6,7 +6,7 @@ import mimetypes
 import re
 from urllib.parse import quote
 
-from functions.compile.bursts import stored
+from functions.compile.book import stored
 from functions.compile.cells import cell, row
 from functions.compile.deployments import identity
 from functions.compile.outputs.camtrap_dp.deployments import deployment_id

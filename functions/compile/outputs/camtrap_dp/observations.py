@@ -14,8 +14,9 @@ from functions.compile.made import Made, maker
 from functions.compile.outputs.camtrap_dp.deployments import deployment_id
 from functions.compile.outputs.camtrap_dp.taxa import Taxa
 from functions.compile.outputs.camtrap_dp.times import written
-from functions.compile.picture import HUMAN, Mapping, Picture, corners, label_of, mapping, moment, sureness
+from functions.compile.picture import HUMAN, Mapping, Picture, corners, mapping, moment, sureness
 from functions.compile.results import Results
+from trapline.records.naming import label_of
 
 COLUMNS = (
     *("observationID", "deploymentID", "mediaID", "eventID", "eventStart", "eventEnd", "observationLevel"),

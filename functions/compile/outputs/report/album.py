@@ -22,9 +22,10 @@ from markupsafe import Markup
 from PIL import Image as Pillow
 
 from functions.compile.outputs.report.survey import Crop, Survey
-from functions.compile.picture import Picture, corners, label_of, sureness
+from functions.compile.picture import HUMAN, Picture, corners, sureness
 from functions.compile.results import Box, Pixels, Results
 from trapline.errors import Failure, KeyUnusable, StoreError, StoreUnavailable
+from trapline.records.naming import label_of
 
 SIDE = 480  # pixels of a thumbnail's longer side
 MOST = 17_000  # bytes of one
@@ -128,7 +129,7 @@ def _take(album: Album, one: tuple[int, Picture, Future[_Made]], shown: frozense
         album.shots.append(_shot(album, picture, made))
     for thing, data in made.crops.items():
         detection, top = picture.named[thing]
-        sure, by_hand = sureness(detection, top), top.get("by") == "human"
+        sure, by_hand = sureness(detection, top), top.get("by") == HUMAN
         album.cuts[crops[number, thing]].append(Cut(album.keep(data), picture.rel, picture.local, sure, by_hand))
 
 
@@ -169,7 +170,7 @@ class _Studio:
         if self._image is None or picture.key is None:
             return _Made(problem="The image was not at hand.")
         try:
-            return self._made(self._image(picture.key), picture, things, whole)
+            return self._made(self._image(picture.key, picture.sha256 or ""), picture, things, whole)
         except StoreUnavailable:
             raise  # ends by itself, for the whole job: the compile is tried again
         except (Failure, StoreError, KeyUnusable) as problem:

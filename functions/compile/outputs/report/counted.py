@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from functions.compile.accuracy import UNKNOWN
-from functions.compile.bursts import Bursts, Event, stored
+from functions.compile.book import stored
+from functions.compile.bursts import Bursts, Event
 
 EVENTS = 100  # rows
 

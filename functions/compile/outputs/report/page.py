@@ -17,7 +17,6 @@ from functions.compile.accuracy import UNKNOWN
 from functions.compile.outputs.report import tables, text
 from functions.compile.outputs.report.album import GRID, Album, Cut, Shot
 from functions.compile.outputs.report.survey import Survey
-from functions.compile.picture import moment, zone
 from functions.compile.results import Results
 from trapline.errors import CODES
 
@@ -102,17 +101,15 @@ def _hash(code: str) -> str:
 
 
 def _head(results: Results, found: Survey) -> dict[str, Any]:
-    images, span = results.summary["images"], results.summary["captured"]
-    there = next(iter(found.zones)) if len(found.zones) == 1 else ""
-    first, last = (text.local(moment(span[end]), zone(there)) for end in ("first", "last"))
-    lost, never = images["failed"], len(results.not_received)
+    images, (first, last) = results.summary["images"], results.span
+    lost, never = images["failed"], results.summary["not_received"]
     return {
         "job": text.shortened(results.job, 200),
         "revision": results.revision,
         "name": text.shortened(results.deployment.get("locationName") or results.deployment.get("name") or ""),
         "place": text.listed(sorted(found.places), "places"),
-        "timezone": there,
-        "zoned": bool(found.zones),
+        "timezone": results.summary["timezone"] or "",
+        "zoned": found.zoned,
         "taken": text.span(first, last) if first and last else "",
         "images": images,
         "state": _state(images["total"], lost, never),

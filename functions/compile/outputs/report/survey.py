@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from functions.compile.accuracy import UNKNOWN
 from functions.compile.deployments import identity
+from functions.compile.made import Made, made
 from functions.compile.outputs.report.counted import Counted, counted
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import place, shortened
-from functions.compile.picture import Mapping, Picture, corners, label_of, mapping, sureness
+from functions.compile.picture import Mapping, Picture, corners, mapping, sureness
 from functions.compile.results import Results
 from functions.compile.tally import LABELS
+from trapline.records.naming import label_of
 
 IMAGES = 500  # shown at most …
 EMPTY = 100  # … of them empty ones, where there are enough others
@@ -20,7 +22,7 @@ CROPS = 480  # cut at most …
 CROPS_EACH = 24  # … of one kind
 KINDS = 160  # kinds of which crops are cut, those that were counted most first
 NAMES = 40  # images of one failure that are named
-PLACES = 1000  # and time zones that are told apart
+PLACES = 1000  # that are told apart
 MADE = 100  # ways of making records that are told apart
 _FAILED = frozenset(("failed", "blocked"))
 
@@ -57,15 +59,10 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What stages' records were made with."""
+class Step(Made):
+    """What a stage's records were made with."""
 
-    stage: str
-    function: str
-    version: str
-    model: str = ""
-    model_version: str = ""
-    model_sha256: str = ""
+    stage: str = ""
     recipe: str = ""
 
 
@@ -75,11 +72,11 @@ class Survey:
 
     kinds: dict[str, Kind] = field(default_factory=dict)
     failed: dict[tuple[str, str], Failed] = field(default_factory=dict)
-    made: Counter[Made] = field(default_factory=Counter)
+    made: Counter[Step] = field(default_factory=Counter)
     with_things: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     places: set[str] = field(default_factory=set)  # names and coordinates, as they are said
-    zones: set[str] = field(default_factory=set)  # IANA names
+    zoned: bool = False  # whether the time zone of any image is known
     counted: Counted = field(default_factory=Counted)  # over events
     most: int = 0  # things on one image
     unnamed: int = 0  # things that nobody can name: they are of no kind
@@ -158,9 +155,10 @@ def _thing(kind: Kind, sure: float | None) -> None:
 
 
 def _where(found: Survey, picture: Picture) -> None:
-    for known, said in ((found.places, _place(picture)), (found.zones, picture.timezone)):
-        if said and len(known) < PLACES:
-            known.add(said)
+    found.zoned = found.zoned or bool(picture.timezone)
+    said = _place(picture)
+    if said and len(found.places) < PLACES:
+        found.places.add(said)
 
 
 def _place(picture: Picture) -> str:
@@ -172,13 +170,6 @@ def _place(picture: Picture) -> str:
 
 def _made(found: Survey, stages: dict[str, Mapping]) -> None:
     for stage, note in stages.items():
-        made = _way(stage, note)
-        if note.get("outcome") == "done" and (made in found.made or len(found.made) < MADE):
-            found.made[made] += 1
-
-
-def _way(stage: str, note: Mapping) -> Made:
-    by = mapping(note.get("produced_by"))
-    model = mapping(by.get("model"))
-    told = (by.get("function"), by.get("version"), *(model.get(name) for name in ("name", "version", "sha256")))
-    return Made(stage, *(str(text or "") for text in (*told, note.get("recipe"))))
+        step = Step(**vars(made(note)), stage=stage, recipe=str(note.get("recipe") or ""))
+        if note.get("outcome") == "done" and (step in found.made or len(found.made) < MADE):
+            found.made[step] += 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.compile.bursts import Event
 from functions.compile.outputs.report.counted import Counted, kinds
-from functions.compile.outputs.report.survey import Failed, Kind, Made, Survey
+from functions.compile.outputs.report.survey import Failed, Kind, Step, Survey
 from functions.compile.outputs.report.text import shortened
 from functions.compile.picture import Mapping, mapping
 from functions.compile.results import Results
@@ -162,12 +162,12 @@ def citations(found: Survey, results: Results) -> list[Citation]:
     return [_citation(made, results) for made in models.values()]
 
 
-def made_by(found: Survey) -> list[tuple[Made, int]]:
+def made_by(found: Survey) -> list[tuple[Step, int]]:
     """What made the records, in the order of the stages, and how many images each."""
     return list(found.made.items())
 
 
-def _citation(made: Made, results: Results) -> Citation:
+def _citation(made: Step, results: Results) -> Citation:
     card = results.card(made.model, made.model_version) if results.card else {}
     said = card if card.get("sha256") == made.model_sha256 else {}
     return Citation(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from markupsafe import Markup, escape
 
@@ -85,11 +84,3 @@ def listed(names: Sequence[str], things: str) -> str:
     if len(names) <= LISTED:
         return "; ".join(names)
     return f"{len(names):,} {things}: {'; '.join(names[: LISTED - 1])} and {len(names) - LISTED + 1:,} more"
-
-
-def local(when: datetime | None, there: ZoneInfo | None) -> datetime | None:
-    """A time as a clock in that time zone says; as it is where it has no offset, or there is no zone."""
-    try:
-        return when.astimezone(there) if when and there and when.tzinfo else when
-    except OverflowError:  # at the calendar's very ends
-        return when
