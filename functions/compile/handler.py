@@ -70,9 +70,10 @@ def _compiled(item: Item) -> dict[str, Any]:
     wanted = [name for name in _chosen(item) if item.final or name in outputs.PROVISIONAL]
     modules = {name: outputs.output(name) for name in wanted}  # what is not installed is told before anything is read
     with closing(_results(item, _lines(item))) as results:
-        missing = {name: module.write(results, item.open) for name, module in modules.items()}
-    left_out = {name: needs for name, needs in missing.items() if needs}
-    return {**results.summary, **({"left_out": left_out} if left_out else {})}
+        for name in sorted(modules, key=outputs.LAST.__contains__):
+            if needs := modules[name].write(results, item.open):
+                results.left_out[name] = needs
+    return {**results.summary, **({"left_out": results.left_out} if results.left_out else {})}
 
 
 def _chosen(item: Item) -> list[str]:

@@ -65,6 +65,7 @@ class Results:
     parameters: dict[str, Any] = field(default_factory=dict)  # compile's: `outputs`, `events`, `project`, …
     image: OpenPixels | None = None
     card: Callable[[str, str], dict[str, Any]] | None = None  # what a model's card says, by name and version
+    left_out: dict[str, list[str]] = field(default_factory=dict)  # formats not written before this one: what each needs
 
     def pictures(self) -> Iterator[Picture]:
         """Every member of the job, sorted by rel."""

@@ -9,6 +9,7 @@ import os
 import re
 import tracemalloc
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from functions.compile import figures
 from functions.compile.outputs.report import album, survey
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import coded, listed, place, plain, shortened
+from functions.compile.picture import Picture
 from tests.nights import JOB, SHA, Job, done, failed
+from trapline import __version__
 from trapline.errors import CODES, Permanent, StoreUnavailable
 from trapline.images import Image
 from trapline.records.hours import in_order
@@ -248,6 +251,21 @@ def test_models_are_cited_as_their_cards_say_where_the_card_is_of_the_very_file(
     assert "Nord (2026). Moths." in said and "licence Apache-2.0" in said
     assert "Another file." not in said and "moth-classifier, version 1.0.0" in said
     assert SHA in said and "classify-0a1b2c3d" in said
+
+
+def test_formats_that_were_not_written_are_told_with_what_they_need(tmp_path: Path) -> None:
+    said = words(report(tmp_path / "one", *moths(1), outputs=("report", "camtrap-dp")))
+    assert "Formats that were not written camtrap-dp It needs: project.title: give it in pipeline.yaml" in said
+    assert "not written" not in words(report(tmp_path / "two", *moths(1)))
+
+
+def test_the_page_says_which_release_made_it_when_and_what_was_asked_for(tmp_path: Path) -> None:
+    line = {"rel": "a.jpg", "key": "a.jpg", "state": "done", "stages": {"d": {"at": "2026-11-21T04:10:00+01:00"}}}
+    found = survey.Survey()
+    survey._read(found, 0, Picture(line))
+    assert found.until == datetime.fromisoformat("2026-11-21T03:10:00+00:00")
+    said = words(report(tmp_path, *moths(1), outputs=("csv", "report")))
+    assert f"By Trapline {__version__}" in said and "asked for: csv, report. events.gap : 60 s." in said
 
 
 def test_what_people_said_is_told_beside_what_the_model_said() -> None:

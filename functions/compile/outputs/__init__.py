@@ -22,6 +22,7 @@ MODULES = {
     "charts": "charts",
 }  # the name in `outputs` → the module
 PROVISIONAL = frozenset(("csv",))  # what is compiled while a job is open: what costs little
+LAST = frozenset(("report",))  # made after the others, since it tells of them
 _EXTRAS = {"pyarrow": "parquet", "matplotlib": "plots"}  # library → the extra that installs it
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from functions.compile.outputs.report import tables, text
 from functions.compile.outputs.report.album import GRID, Album, Cut, Shot
 from functions.compile.outputs.report.survey import Survey
 from functions.compile.results import Results
+from trapline import __version__
 from trapline.errors import CODES
 
 _HERE = Path(__file__).resolve().parent
@@ -77,6 +79,10 @@ def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
         "codes": CODES,
         "troubles": tables.troubles(found, results.job),
         "made": tables.made_by(found),
+        "release": __version__,
+        "until": _until(found),
+        "formats": results.parameters.get("outputs", []),
+        "left_out": tables.left_out(results),
         "citations": tables.citations(found, results),
         "review": results.summary.get("review"),
         "by_model": tables.agreements(results.summary.get("review"), "models"),
@@ -123,6 +129,10 @@ def _state(total: int, lost: int, never: int) -> str:
     if lost and lost == total:
         return "failed"
     return "partial" if lost or never else "complete"
+
+
+def _until(found: Survey) -> str:
+    return f"{found.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if found.until else ""
 
 
 # -- pictures

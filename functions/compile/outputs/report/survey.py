@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from functions.compile.accuracy import UNKNOWN
 from functions.compile.deployments import identity
@@ -11,7 +12,7 @@ from functions.compile.made import Made, made
 from functions.compile.outputs.report.counted import Counted, counted
 from functions.compile.outputs.report.sample import Sample, lot
 from functions.compile.outputs.report.text import place, shortened
-from functions.compile.picture import Mapping, Picture, corners, mapping, sureness
+from functions.compile.picture import Mapping, Picture, corners, mapping, moment, sureness
 from functions.compile.results import Results
 from functions.compile.tally import LABELS
 from trapline.records.naming import label_of
@@ -77,6 +78,7 @@ class Survey:
     empty: Sample[int] = field(default_factory=lambda: Sample(IMAGES))
     places: set[str] = field(default_factory=set)  # names and coordinates, as they are said
     zoned: bool = False  # whether the time zone of any image is known
+    until: datetime | None = None  # when the newest record was made
     counted: Counted = field(default_factory=Counted)  # over events
     most: int = 0  # things on one image
     unnamed: int = 0  # things that nobody can name: they are of no kind
@@ -170,6 +172,12 @@ def _place(picture: Picture) -> str:
 
 def _made(found: Survey, stages: dict[str, Mapping]) -> None:
     for stage, note in stages.items():
+        _until(found, moment(note.get("at")))
         step = Step(**vars(made(note)), stage=stage, recipe=str(note.get("recipe") or ""))
         if note.get("outcome") == "done" and (step in found.made or len(found.made) < MADE):
             found.made[step] += 1
+
+
+def _until(found: Survey, at: datetime | None) -> None:
+    if at is not None and at.tzinfo and (found.until is None or at > found.until):
+        found.until = at

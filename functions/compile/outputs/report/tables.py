@@ -185,6 +185,11 @@ def _text(card: Mapping, name: str) -> str:
     return shortened(" ".join(found.split()), _CITATION) if isinstance(found, str) else ""
 
 
+def left_out(results: Results) -> list[tuple[str, list[str]]]:
+    """The formats that were asked for and not written, and what each needs."""
+    return [(name, [shortened(need, 300) for need in needs]) for name, needs in results.left_out.items()]
+
+
 # -- what people said
 
 
