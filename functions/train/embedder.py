@@ -44,6 +44,7 @@ def derive(classifier: Card, content: bytes) -> tuple[Card, bytes]:
         "head": "embedding",
         "dimensions": dimensions,
         "licence": classifier["licence"],
+        "citation": classifier["citation"].replace(classifier["name"], "moth-embedder"),
         "training": {
             "data": classifier["training"]["data"],
             "derived_from": {name: classifier[name] for name in ("name", "version", "sha256")},

@@ -63,8 +63,14 @@ def _onnx(network: nn.Module, example: torch.Tensor, outputs: list[str], axes: d
     return out.getvalue()
 
 
+def _cited(name: str, version: str) -> str:
+    """How a sample model is cited."""
+    return f"Trapline contributors. Trapline: {name}, version {version}, a sample model trained on drawn scenes."
+
+
 def _card(name: str, kind: str, content: bytes, source: Card, head: str, labels: list[str]) -> Card:
     return {
         "schema": 1, "name": name, "version": VERSION, "kind": kind, "file": "model.onnx", "sha256": sha256_of(content),
         "input": source, "head": head, "labels": labels, "licence": LICENCE,
+        "citation": _cited(name, VERSION),
     }  # fmt: skip

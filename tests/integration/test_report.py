@@ -193,6 +193,19 @@ def test_the_page_is_drawn_boxes_can_be_hidden_and_images_chosen(browser: Browse
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [{"viewport": {"width": 1280, "height": 900}}, PHONE], ids=["desktop", "phone"])
+def test_an_image_and_a_crop_are_larger_when_they_are_pressed(browser: Browser, night: Path, options: Any) -> None:
+    with opened(browser, night, java_script_enabled=False, **options) as page:
+        for part in (".shots .frame >> nth=8", ".crops li >> nth=1"):
+            one = page.locator(part)
+            one.scroll_into_view_if_needed()
+            before = one.bounding_box()
+            one.click()
+            after = one.bounding_box()
+            assert before and after and after["width"] > 1.8 * before["width"]
+
+
+@pytest.mark.slow
 def test_without_javascript_everything_is_there_and_boxes_can_be_hidden(browser: Browser, night: Path) -> None:
     with opened(browser, night, java_script_enabled=False) as page:
         assert page.locator(".shots > li:visible").count() == 26

@@ -49,3 +49,14 @@ def test_many_kinds_are_drawn_as_the_most_frequent_and_the_rest(tmp_path: Path) 
     members = [done(f"{JOB}/{n}.jpg", found(f"L{n}")) for n in range(60)]
     svg, _ = charts(tmp_path, *members)
     assert b"45 other kinds" in svg
+
+
+def test_the_clock_is_named_the_axis_ends_at_one_and_what_nobody_can_tell_is_no_kind(tmp_path: Path) -> None:
+    members = [done(f"{JOB}/{n}.jpg", found("unknown", "Xestia")) for n in range(3)]
+    for station, clock in (({"timezone": "Europe/Copenhagen"}, b"Europe/Copenhagen"), ({}, b"the camera's clock")):
+        job = Job(tmp_path / clock.decode()[:3], members, outputs=("charts",), station=station)
+        job.compiled()
+        with job.open("charts.svg") as stream:
+            svg = stream.read()
+        assert clock in svg and b"<!-- 1.0 -->" in svg
+        assert b"Xestia" in svg and b"unknown" not in svg and b"other kinds" not in svg

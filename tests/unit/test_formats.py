@@ -60,6 +60,12 @@ def test_megadetector_tells_a_failure_from_an_empty_image_and_says_who_found_wha
     assert empty["info"]["detector"] == "finder 7"
 
 
+def test_megadetector_has_no_kind_among_its_categories_when_a_person_added_a_box() -> None:
+    told = document("reviewed", "megadetector")
+    assert "person" in told["detection_categories"].values()
+    assert not {"Human", "Xestia"} & set(told["detection_categories"].values())
+
+
 def test_megadetectors_box_on_a_rotated_image_is_in_the_frame_as_displayed() -> None:
     (whole, corner), _ = (image["detections"] for image in document("rotated", "megadetector")["images"])
     assert whole["bbox"] == [0.0, 0.0, 1.0, 1.0]

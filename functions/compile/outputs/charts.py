@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from functions.compile import figures
+from functions.compile.accuracy import UNKNOWN
 from functions.compile.figures import Bar
 from functions.compile.results import Open, Results
 from trapline.evaluation.fonts import families, shower, spelt
@@ -61,7 +62,8 @@ def _page(results: Results) -> Figure:
     grid = figure.add_gridspec(2, 2, left=0.19, right=0.975, top=0.81, bottom=0.09, hspace=0.55, wspace=0.16)
     _title(figure, results)
     _kinds(figure.add_subplot(grid[:, 0]), results.summary)
-    _hours(figure.add_subplot(grid[0, 1]), figures.hours(results.summary))
+    clock = results.summary["timezone"] or "the camera's clock"
+    _hours(figure.add_subplot(grid[0, 1]), figures.hours(results.summary), clock)
     _confidences(figure.add_subplot(grid[1, 1]), figures.confidences(results.summary))
     return figure
 
@@ -79,9 +81,9 @@ def _title(figure: Figure, results: Results) -> None:
 
 
 def _kinds(axes: Axes, found: dict[str, Any]) -> None:
-    labels: dict[str, int] = found["labels"]
+    labels = {label: count for label, count in found["labels"].items() if label != UNKNOWN}
     shown = list(labels.items())[: KINDS if len(labels) <= KINDS else KINDS - 1]
-    rest = found["detections"] - sum(count for _, count in shown)
+    rest = sum(labels.values()) + found.get("other_labels", 0) - sum(count for _, count in shown)
     show = shower(_LONGEST)
     rows = [(show(label, number) if label else "(no name)", count) for number, (label, count) in enumerate(shown)]
     rows += [(f"{len(labels) - len(shown):,} other kinds", rest)] if rest else []
@@ -107,7 +109,7 @@ def _numbers(axes: Axes, counts: Sequence[int]) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def _hours(axes: Axes, bars: list[Bar]) -> None:
+def _hours(axes: Axes, bars: list[Bar], clock: str) -> None:
     axes.set(title="Detections by hour of the day")
     if not bars:
         _nothing(axes)
@@ -116,8 +118,8 @@ def _hours(axes: Axes, bars: list[Bar]) -> None:
         if not bar.images:
             axes.axvspan(place - 0.5, place + 0.5, color=_IDLE, lw=0, zorder=0)
     _bars(axes, bars, 3)
-    if not all(bar.images for bar in bars):
-        axes.set_xlabel("station's clock; grey: no images were taken", fontsize=8)
+    idle = "" if all(bar.images for bar in bars) else "; grey: no images were taken"
+    axes.set_xlabel(clock + idle, fontsize=8)
 
 
 def _confidences(axes: Axes, bars: list[Bar]) -> None:
@@ -126,6 +128,10 @@ def _confidences(axes: Axes, bars: list[Bar]) -> None:
         _nothing(axes)
         return
     _bars(axes, bars, 4)
+    ticks = range(0, len(bars), 4)
+    axes.set_xticks(
+        [*(place - 0.5 for place in ticks), len(bars) - 0.5], [*(bars[place].tick for place in ticks), "1.0"]
+    )
 
 
 def _bars(axes: Axes, bars: list[Bar], every: int) -> None:
@@ -134,6 +140,7 @@ def _bars(axes: Axes, bars: list[Bar], every: int) -> None:
     ticks = range(0, len(bars), every)
     axes.set_xticks(ticks, [bars[place].tick for place in ticks])
     axes.yaxis.get_major_locator().set_params(integer=True, nbins=4)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.tick_params(length=0)
     axes.grid(axis="y", color="#e6eaec", lw=0.7)
     axes.spines["left"].set_visible(False)

@@ -13,6 +13,8 @@ from functions.compile.results import Open, Results
 from functions.compile.words import Words
 
 VERSION = "1.6"
+_ANIMAL = "animal"  # what MegaDetector calls all that is none of these:
+_OTHERS = {"person": "person", "human": "person", "vehicle": "vehicle", "car": "vehicle"}
 _BLANK = "unknown"  # the format has no category without a name
 
 
@@ -57,7 +59,7 @@ class _Images:
     def _detection(self, picture: Picture, detection: Mapping, top: Mapping) -> dict[str, Any]:
         self._saw(self._detector, picture, detection, first=True)
         entry: dict[str, Any] = {
-            "category": str(self._found.number(_word(detection))),
+            "category": str(self._found.number(_category(detection))),
             "conf": scored(detection, real(detection.get("confidence"))),
             "bbox": [float(share) for share in shares(picture, detection) or ()],
         }
@@ -103,6 +105,12 @@ def _failure(picture: Picture) -> str:
     if picture.named and picture.size is None:
         return "size_unknown: boxes are shares of the image's size, which no stage told"
     return ""
+
+
+def _category(detection: Mapping) -> str:
+    """What a detector calls it. A person who adds a box says the kind, which is no detector's word."""
+    word = _word(detection)
+    return word if detection.get("by") != HUMAN else _OTHERS.get(word.lower(), _ANIMAL)
 
 
 def _word(part: Mapping) -> str:

@@ -24,6 +24,7 @@ from trapline.errors import CODES
 
 _HERE = Path(__file__).resolve().parent
 _PIECE = 64  # parts of the template that are written at once
+CROWD = 100  # boxes on one image above which they are drawn thinner
 MISSING = 200  # names that never came
 
 
@@ -154,9 +155,11 @@ def _crops(results: Results, found: Survey, album: Album, label: str, colours: d
 
 
 def _cut(results: Results, cut: Cut, album: Album) -> dict[str, Any]:
+    folder, file = _apart(results, cut.rel)
     return {
         "uri": album.uri(cut.place),
-        "name": tables.short(cut.rel, results.job),
+        "folder": folder,
+        "file": file,
         "when": cut.when,
         "sure": "by hand" if cut.by_hand else "" if cut.sure is None else f"{cut.sure:.2f}",
     }
@@ -167,12 +170,12 @@ def _shot(results: Results, shot: Shot, album: Album, colours: dict[str, int]) -
         (tables.named(label), colours.get(label, tables.COLOURS), count) for label, count in tables.few(shot.labels)
     ]
     width, height = shot.size
-    folder, _, file = shot.rel.removeprefix(f"{results.job}/").rpartition("/")
+    folder, file = _apart(results, shot.rel)
     return {
         "uri": album.uri(shot.place) if shot.place else None,
         "problem": text.shortened(shot.problem, 200),
-        "file": text.shortened(file),
-        "folder": text.shortened(folder),
+        "file": file,
+        "folder": folder,
         "when": shot.when,
         "width": width,
         "height": height,
@@ -181,10 +184,17 @@ def _shot(results: Results, shot: Shot, album: Album, colours: dict[str, int]) -
             (tables.named(label), colours.get(label, tables.COLOURS), path) for label, path in shot.outlines.items()
         ],
         "left_out": shot.left_out,
+        "crowd": " crowd" if sum(shot.labels.values()) > CROWD else "",
         "labels": labels,
         "more": sum(shot.labels.values()) - sum(count for _, _, count in labels),
         "kinds": " ".join(sorted({str(colours.get(label, tables.COLOURS)) for label in shot.labels})) or "none",
     }
+
+
+def _apart(results: Results, rel: str) -> tuple[str, str]:
+    """An image's folder within its job, and its file."""
+    folder, _, file = rel.removeprefix(f"{results.job}/").rpartition("/")
+    return text.shortened(folder), text.shortened(file)
 
 
 def _shown(results: Results, album: Album) -> dict[str, int]:
