@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from functions.compile.member import Member, View
 from functions.compile.picture import Picture
 from functions.compile.results import OpenPixels, Results
 from functions.compile.review import Review, read_review
-from functions.compile.tally import Tally
+from functions.compile.tally import LABELS, Tally
 from trapline.records import RollEntry
 
 LINES = "results.jsonl"
@@ -71,8 +72,20 @@ def _compiled(item: Item) -> dict[str, Any]:
     modules = {name: outputs.output(name) for name in wanted}  # what is not installed is told before anything is read
     with closing(_results(item, _lines(item))) as results:
         missing = {name: module.write(results, item.open) for name, module in modules.items()}
+        events = _by_event(results)
     left_out = {name: needs for name, needs in missing.items() if needs}
-    return {**results.summary, **({"left_out": left_out} if left_out else {})}
+    return {**results.summary, "events": events, **({"left_out": left_out} if left_out else {})}
+
+
+def _by_event(results: Results) -> dict[str, Any]:
+    """How many events there are, and of each label the largest count in one image of an event, added over events."""
+    events, labels, last = 0, Counter[str](), ""
+    for event, label, most in results.bursts.largest():
+        events += event.id != last
+        last = event.id
+        if label is not None and (label in labels or len(labels) < LABELS):
+            labels[label] += most
+    return {"count": events, "labels": dict(sorted(labels.items(), key=lambda entry: (-entry[1], entry[0])))}
 
 
 def _chosen(item: Item) -> list[str]:
