@@ -142,7 +142,7 @@ def _counts(out: Console, summary: Summary) -> None:
     words.say(out, ", ".join(parts))
     if summary.not_received_count:
         named = ", ".join(words.safe(rel) for rel in summary.not_received[:3])
-        words.say(out, f"{summary.not_received_count} not received: {named}")
+        words.say(out, f"{summary.not_received_count} not received{': ' if named else ''}{named}")
     if summary.ignored_count:
         named = ", ".join(words.safe(entry["rel"]) for entry in summary.ignored[:3])
         words.say(out, f"{summary.ignored_count} ignored: {named}")
