@@ -21,7 +21,7 @@ def sums(night: dict[str, str]) -> bytes:
     ).encode()
 
 
-def line(done: bytes | None, *, manifest: bool = False, deleted: str = "", **images: str) -> str:
+def line(done: bytes | None, images: dict[str, str], *, manifest: bool = False, deleted: str = "") -> str:
     """The line of a job that closed; afterwards one of its images is deleted."""
 
     async def scenario(world: Simulated) -> None:
@@ -49,22 +49,22 @@ def line(done: bytes | None, *, manifest: bool = False, deleted: str = "", **ima
     ids=["none", "empty", "a count", "checksums"],
 )
 def test_all_received_is_said_only_where_names_and_checksums_were_given(done: bytes | None, said: str) -> None:
-    assert line(done, **NIGHT) == said
+    assert line(done, NIGHT) == said
 
 
 def test_a_count_that_a_damaged_image_met_says_no_more_than_that() -> None:
-    assert line(b"2", a="moth", b="bad") == "1 failed count met"
+    assert line(b"2", {"a": "moth", "b": "bad"}) == "1 failed count met"
 
 
 def test_an_image_that_was_deleted_later_is_said_to_be_gone() -> None:
-    assert line(sums(NIGHT), deleted="b.jpg", **NIGHT) == "1 gone"
+    assert line(sums(NIGHT), NIGHT, deleted="b.jpg") == "1 gone"
 
 
 def test_a_manifest_names_what_has_to_be_there() -> None:
-    assert line(None, manifest=True, **NIGHT) == "all received"
-    assert line(None, manifest=True, deleted="b.jpg", **NIGHT) == "1 failed 1 missing"
+    assert line(None, NIGHT, manifest=True) == "all received"
+    assert line(None, NIGHT, manifest=True, deleted="b.jpg") == "1 failed 1 missing"
 
 
 def test_an_image_that_failed_is_received_with_the_bytes_that_were_named() -> None:
     ill = {"a": "moth", "b": "bad"}
-    assert line(sums(ill), **ill) == "1 failed all received"
+    assert line(sums(ill), ill) == "1 failed all received"
