@@ -80,7 +80,7 @@ async def write(world: World, name: str) -> None:
     desk.status_at = now
     # Each by itself: where one is refused the others are told all the same.
     await refusals.put(world, layout.status_of(name, ".json"), _padded(status.dump(), 4096))
-    await refusals.put(world, layout.status_of(name, ".txt"), line(status), "text/plain; charset=utf-8")
+    await refusals.put(world, layout.status_of(name, ".txt"), line(job, status), "text/plain; charset=utf-8")
     if desk.received_seq != seq and (
         job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000
     ):
@@ -222,7 +222,7 @@ def _padded(data: bytes, to: int) -> bytes:
     return data + b" " * (-len(data) % to)
 
 
-def line(status: Status) -> bytes:
+def line(job: Job, status: Status) -> bytes:
     """The status as one line of at most 200 bytes: what a bad link can carry."""
     images = status.images
     text = f"{status.state} {images['done']}/{images['total']} done"
@@ -231,13 +231,22 @@ def line(status: Status) -> bytes:
     text += f" {lost} missing" if lost else ""
     unclear = status.message.startswith("_DONE holds")
     text += " _DONE unreadable" if unclear else ""
-    text += (
-        " all received" if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not (lost or unclear) else ""
-    )
+    if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not (lost or unclear):
+        text += f" {_arrival(job)}"
     stamp = status.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ") if status.updated_at else ""
     text += f" {stamp} {status.revision} {status.job}"
     cut = text.encode("utf-8", "replace")[:LINE_BYTES].decode("utf-8", "ignore").encode()
     return cut + b" " * (LINE_BYTES - len(cut)) + b"\n"
+
+
+def _arrival(job: Job) -> str:
+    """What is known of the images of a closed job that lacks nothing. Who wipes a card reads this."""
+    if job.manifest is None and (job.done is None or not (job.done.names or job.done.count)):
+        return "unchecked" if job.done else "no _DONE"
+    if job.manifest is None and job.done is not None and not job.done.names:
+        return "count met"
+    gone = closing.gone(job)
+    return f"{gone} gone" if gone else "all received"
 
 
 def received(world: World, job: Job) -> Iterator[ReceivedFile]:
