@@ -22,7 +22,7 @@ class Item(Protocol):
     to: str  # client, or people: those that pipeline.yaml names
     summary: Summary | None  # of the revision; None: news of an open job
     news: dict[str, Any]  # what there is to say of an open job
-    callback: Callback | None  # whom to tell
+    callback: Callback | None  # the client to tell; None for people
     form: str  # of the body about a revision: standard, or antenna
     client: dict[str, Any]  # jobId and pipelineRequestId
     webhook_id: str  # the same at every attempt, so that the client can drop repeats

@@ -304,22 +304,23 @@ def _private(tmp_path: Path) -> Iterator[tuple[Guarded, Path]]:
         yield made, bundle
 
 
-def over_tls(aws: Guarded) -> Heard:
-    """Everything that speaks to the store, once."""
+def over_tls(aws: Guarded, said: pytest.LogCaptureFixture) -> None:
+    """Everything that speaks to the store, until `listen` is sure that this one has no such API."""
     settings = settings_from("traps")
     store = open_store(settings)
     store.put("incoming/a.jpg", b"1")
     assert [entry.key for entry in store.list("incoming/a")] == ["incoming/a.jpg"]
     heard = Heard()
     url = f"{aws.endpoint}/123456789012/told"
-    for trigger in (
+    triggers = (
         sqs.open_trigger(heard.context(aws.endpoint), queue=url, wait=1, receivers=1),
         listen.open_trigger(heard.context(aws.endpoint, ("incoming/",))),
-    ):
+    )
+    for trigger in triggers:
         trigger.start()
-        time.sleep(0.5)
+    until(lambda: "event=listen.no_api" in said.text)
+    for trigger in triggers:
         trigger.stop()
-    return heard
 
 
 @pytest.mark.parametrize("where", ["the variable", "the profile"])
@@ -337,8 +338,7 @@ def test_a_private_authority_named_by(
         monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     else:
         use(monkeypatch, in_files(tmp_path, f"[default]\nca_bundle = {bundle}\n"))
-    over_tls(aws)
-    assert "event=listen.no_api" in caplog.text
+    over_tls(aws, caplog)
     assert "failing" not in caplog.text
 
 

@@ -190,6 +190,10 @@ def test_a_test_message_says_what_was_sent_and_answered_and_changes_nothing(tmp_
             client.ways[:] = ["410"]
             shown = served.trapline("notify", "--test", "ecos/j1", rc=1)
             assert "answered 410" in shown and "planted" not in shown
+            client.ways[:] = ["200"]
+            del served.env["PEOPLE_PASSWORD"]
+            lacks = json.loads(served.trapline("notify", "--test", "ecos/j1", "--json", rc=1))["messages"]
+            assert [one["told"] for one in lacks] == [True, True, False] and "${PEOPLE_PASSWORD}" in lacks[2]["answer"]
 
 
 def test_a_developer_sees_what_comes_and_whether_it_is_signed_rightly(tmp_path: Path) -> None:

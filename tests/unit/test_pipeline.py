@@ -78,6 +78,20 @@ def test_a_key_that_yaml_takes_for_a_truth_is_text(project: Project) -> None:
     assert [address.get_secret_value() for address in spec.notify.to] == ["mailto://me:hunter2@example.org"]
 
 
+@pytest.mark.parametrize(
+    ("tells", "on", "place"),
+    [("[]", "[completed]", "notify.to"), ("[people]", "[completed, opened]", "notify.on")],
+)
+def test_what_the_function_that_tells_does_not_know_of_is_refused_at_once(
+    project: Project, tells: str, on: str, place: str
+) -> None:
+    project.function("notify", lambda text: text.replace("tells: [people, news]", f"tells: {tells}"))
+    project.write(EXAMPLE + f"notify: {{to: ['json://hunter2'], on: {on}}}\n")
+    check(project.error(), f"pipeline.yaml: {place}", "the function 'notify'", "Take the newer functions/notify/")
+    project.write(EXAMPLE)
+    load_pipeline(project.folder)
+
+
 def test_an_address_is_put_together_from_the_environment_or_a_file(tmp_path: Path) -> None:
     there = tmp_path / "mail"
     there.write_text("mailto://${WHO}:hunter2@example.org\n")

@@ -235,6 +235,18 @@ def test_the_first_results_are_told_as_such_where_none_could_be_compiled_before(
     assert [(final["failed"], final["updates"]) for final in finals] == [(True, False), (False, False), (False, True)]
 
 
+def test_a_function_from_before_there_were_news_is_handed_none(project: Path, told: Told) -> None:
+    path = project / "functions" / "notify" / "function.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "tells": []}))
+
+    async def scenario(world: Simulated) -> None:
+        submit(world, "moth", on=["opened", "progress", "completed"])
+        await asyncio.sleep(300)
+
+    Simulated(project).play(scenario)
+    assert told.kinds() == ["completed"]
+
+
 @pytest.fixture
 def one_by_one(project: Path) -> None:
     for name in ("detect", "classify"):
@@ -312,7 +324,7 @@ def test_people_whom_the_pipeline_names_are_told_beside_the_client(project: Path
     world.play(scenario)
     assert (told.kinds("client"), told.kinds("people")) == (["completed"], ["completed"])
     (item,) = (item for _, item in told.items if item.to == "people")
-    assert item.people == dict(enumerate(PEOPLE))
+    assert item.people == dict(enumerate(PEOPLE)) and item.callback is None
     (client, people) = sorted(keys(world.store, f"receipts/{JOB}/"), key=len)
     assert people == client.removesuffix(".json") + ".people.json"
 
@@ -372,3 +384,58 @@ def test_an_address_that_is_not_in_the_environment_is_said_by_its_name(
     message = read(world.store, f"failed/notify/{JOB}/{letter}")["message"]
     assert "${MAIL_PASSWORD}" in message and "hunter2" not in message
     assert told.kinds("client") == ["completed"]
+
+
+def second_refuses(item: Any) -> dict[str, Any] | Failure:
+    item.reached += [place for place, address in item.people.items() if address != PEOPLE[1]]
+    wrong = [address for address in item.people.values() if address == PEOPLE[1]]
+    return Temporary("the second does not answer", code="notice_failed") if wrong else {"outcome": "told"}
+
+
+def addresses(told: Told) -> list[str]:
+    return [address for _, item in told.items if item.to == "people" for address in item.people.values()]
+
+
+def test_one_address_that_cannot_be_made_out_silences_nobody_else(
+    project: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAIL_PASSWORD", raising=False)
+    told.answer = second_refuses
+
+    async def scenario(world: Simulated) -> None:
+        submit(world, "moth")
+        await asyncio.sleep(300)
+        (letter,) = keys(world.store, f"failed/notify/{JOB}/")
+        assert "${MAIL_PASSWORD}" in read(world.store, f"failed/notify/{JOB}/{letter}")["message"]
+        monkeypatch.setenv("MAIL_PASSWORD", "known-now")
+        world.delete(f"failed/notify/{JOB}/{letter}")
+        await asyncio.sleep(300)
+
+    world = Simulated(settings(project, notify={"to": ["mailto://me:${MAIL_PASSWORD}@example.org", PEOPLE[0]]}))
+    world.play(scenario)
+    assert addresses(told) == [PEOPLE[0], "mailto://me:known-now@example.org"]
+    assert len(keys(world.store, f"receipts/{JOB}/")) == 2
+
+
+@pytest.mark.parametrize("now", [PEOPLE, PEOPLE[::-1], PEOPLE[:1], [*PEOPLE, "json://third"]])
+def test_a_restart_tells_nobody_again_whom_a_message_has_reached(project: Path, told: Told, now: list[str]) -> None:
+    told.answer = second_refuses
+
+    async def first(world: Simulated) -> None:
+        submit(world, "moth")
+        await asyncio.sleep(60)
+
+    async def second(world: Simulated) -> None:
+        await asyncio.sleep(60)
+        told.answer = lambda item: {"outcome": "told"}
+        await asyncio.sleep(2 * DAY)
+
+    store = MemoryStore()
+    Simulated(settings(project, notify={"to": PEOPLE}), store).play(first, clean=False)
+    assert addresses(told).count(PEOPLE[0]) == 1
+    told.items.clear()
+    Simulated(settings(project, notify={"to": now}), store).play(second)
+    assert set(addresses(told)) == {*now} - {PEOPLE[0]}
+    receipts = [read(store, f"receipts/{JOB}/{name}") for name in keys(store, f"receipts/{JOB}/")]
+    assert [receipt["outcome"] for receipt in receipts] == ["told", "told"]
+    assert not read(store, f"control/jobs/{JOB}.json").get("reached")

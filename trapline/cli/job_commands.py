@@ -198,7 +198,11 @@ def sweep(where: Where = HERE, json_: Json = False) -> None:
 def explain(
     key: Annotated[
         str,
-        typer.Argument(metavar="KEY", help="An image's key (incoming/…), or an end of it that no other image has."),
+        typer.Argument(
+            metavar="KEY",
+            help="An image's key (incoming/…), an end of it that no other image has, the id by which a manifest "
+            "lists it, or its path on a card.",
+        ),
     ],
     where: Where = HERE,
     json_: Json = False,

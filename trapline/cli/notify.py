@@ -58,6 +58,9 @@ def _tries(place: Place, job: str) -> Iterator[dict[str, Any]]:
         for position, address in people.people.items():
             alone = replace(people, people={position: address}, sent=[], reached=[])
             yield {"to": f"notify.to {position + 1}", **_sent(handler, alone)}
+        for position, error in people.lacking.items():
+            lacks = {"told": False, "code": "notice_failed", "answer": error.message, "remedy": error.remedy}
+            yield {"to": f"notify.to {position + 1}", "sent": None, **lacks}
 
 
 def _own_secret(place: Place) -> None:

@@ -106,7 +106,14 @@ def trigger_module(project: Path, name: str) -> Any:
         sys.path.insert(0, str(project))
     try:
         return importlib.import_module(f"triggers.{name}")
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "trapline":
+            raise ConfigError(
+                f"triggers/{name}.py is of another release of Trapline: {error.msg}.",
+                remedy=f"Copy triggers/{name}.py anew: `trapline init DIR` writes those of this release.",
+            ) from None
+        if not isinstance(error, ModuleNotFoundError):
+            raise _unusable(name, error) from error
         if error.name not in ("triggers", f"triggers.{name}"):
             extra = _EXTRAS.get(error.name or "")
             remedy = f"Install it: pip install 'trapline[{extra}]'." if extra else "Install it."
@@ -117,6 +124,10 @@ def trigger_module(project: Path, name: str) -> Any:
             remedy=f"Found: {', '.join(have) or 'none'}.",
         ) from None
     except Exception as error:
-        raise ConfigError(
-            f"triggers/{name}.py cannot be imported: {type(error).__name__}: {error}.", remedy="Mend it there."
-        ) from error
+        raise _unusable(name, error) from error
+
+
+def _unusable(name: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"triggers/{name}.py cannot be imported: {type(error).__name__}: {error}.", remedy="Mend it there."
+    )

@@ -44,7 +44,6 @@ class Desk:
     notify_tries: dict[str, int] = field(default_factory=dict)
     notify_at: dict[str, float] = field(default_factory=dict)
     notify_letters: dict[str, DeadLetter] = field(default_factory=dict)  # given up, and not written yet
-    notify_reached: dict[str, set[int]] = field(default_factory=dict)  # … → people who were told, of several
     fresh: bool = False  # nothing was known of the job before this engine
     news_at: float = -1e9  # when somebody was last told how far it is
     news_said: tuple[Any, ...] = ()
@@ -62,11 +61,10 @@ class Desk:
     failures: dict[str, int] = field(default_factory=dict)  # … and how often in a row
 
     def tell_again(self) -> None:
-        """The client may be told anew, from the first try."""
+        """Who was not told may be told anew, from the first try."""
         self.notify_tries.clear()
         self.notify_at.clear()
         self.notify_letters.clear()
-        self.notify_reached.clear()
 
     def reopen(self) -> None:
         """Read the control record, manifest and pins (again), whatever is being read of them now."""

@@ -21,7 +21,7 @@ def due(world: World, job: Job, now: float) -> tuple[Event, float] | None:
     """What there will be to tell next, and when; None: nothing as long as the job stays as it is."""
     desk = world.desk(job.name)
     over = job.closed or job.cancelled or bool(job.problem) or not job.images
-    if over or not world.pipeline.of_kind("notify"):
+    if over or not world.pipeline.tells("news"):
         return None
     if desk.fresh and _told_of(world, job, "opened"):
         return "opened", now

@@ -7,11 +7,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from trapline.dispatcher import opening, refusals
+from trapline.dispatcher import control_record, opening, refusals
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger.states import Job
 from trapline.pipeline.load import Stage
+from trapline.pipeline.notices import mark
 from trapline.records import (
     USUAL,
     Audience,
@@ -31,6 +32,7 @@ log = logging.getLogger("trapline.dispatcher")
 
 _FAILED = {"client": "callback_failed", "people": "notice_failed"}
 _UNWANTED: dict[str, Any] = {"outcome": "unwanted"}
+_TOLD: dict[str, Any] = {"outcome": "told"}
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ async def notify(world: World, message: Message) -> None:
     if message.event not in wishes(world, job, message.to):
         await _receipt(world, message, "", _UNWANTED)
         return
+    if message.to == "people" and len(_reached(world, message)) == len(world.pipeline.spec.notify.to) > 0:
+        await _receipt(world, message, "", _TOLD)  # those who could not be told are named no more
+        return
     ticket = _ticket(world, stage, message)
     outcome = await world.executor.run(ticket)
     item = outcome.setup or (outcome.items[0] if outcome.items else None)
@@ -112,7 +117,7 @@ def _ticket(world: World, stage: Stage, message: Message) -> Ticket:
         summary=world.layout.result(message.job, f"{final.revision}/summary.json"),
         webhook_id=webhook_id(message.job, f"{final.n}", final.seal),
         overtaken=_overtaken(world, message),
-        reached=tuple(sorted(desk.notify_reached.get(message.key, ()))),
+        reached=_reached(world, message),
     )
     attempt = desk.notify_tries.get(message.key, 0) + 1
     item = Item(rel=f"{message.job}/{message.name}", attempt=attempt)
@@ -164,6 +169,7 @@ async def _receipt(world: World, message: Message, webhook: str, body: dict[str,
     stage = world.pipeline.of_kind("notify")
     if stage is not None and tries:
         await world.store.delete([world.layout.dead_letter(stage.name, f"{message.job}/{message.name}")])
+    await _forget_reached(world, message)
     _done(world, message, told)
 
 
@@ -177,7 +183,6 @@ def _done(world: World, message: Message, told: str) -> None:
             job.told = told
     desk.notify_tries.pop(message.key, None)
     desk.notify_letters.pop(message.key, None)
-    desk.notify_reached.pop(message.key, None)
     desk.status_seq = -1
 
 
@@ -186,7 +191,7 @@ async def _failed(world: World, stage: Stage, message: Message, outcome: Outcome
     pin = world.ledger.jobs[message.job].pins[stage.name]
     if outcome.recipe_refused:
         await opening.repin_stage(world, message.job, stage.name)
-    desk.notify_reached.setdefault(key, set()).update(_places(outcome))
+    await _keep_reached(world, message, outcome)
     tries = desk.notify_tries[key] = desk.notify_tries.get(key, 0) + 1
     if (item is None or item.retry is not False) and tries < policy.attempts(stage.name, pin.function):
         # Who says `Retry-After` is not called sooner; nor is the day that the tries take made shorter by it.
@@ -217,10 +222,30 @@ async def _failed(world: World, stage: Stage, message: Message, outcome: Outcome
     await _give_up(world, message, letter)
 
 
-def _places(outcome: Outcome) -> list[int]:
-    """Which people were told, though others were not."""
-    reached = outcome.body.get("reached")
-    return [place for place in reached if isinstance(place, int)] if isinstance(reached, list) else []
+def _reached(world: World, message: Message) -> tuple[int, ...]:
+    """Places in `notify.to` of those whom this message has reached, whatever places they had then."""
+    control = world.desk(message.job).control
+    marks = control.reached.get(message.name, ()) if control else ()
+    return tuple(
+        place for place, address in enumerate(world.pipeline.spec.notify.to) if marks and mark(address) in marks
+    )
+
+
+async def _keep_reached(world: World, message: Message, outcome: Outcome) -> None:
+    """Write down who was told though others were not: no restart and no deleted dead letter tells them again."""
+    control, to = world.desk(message.job).control, world.pipeline.spec.notify.to
+    told, places = dict(control.reached) if control else {}, outcome.body.get("reached")
+    marks = {mark(to[place]) for place in places if place in range(len(to))} if isinstance(places, list) else set()
+    if marks - set(told.get(message.name, ())):
+        told[message.name] = tuple(sorted(marks.union(told.get(message.name, ()))))
+        await control_record.save(world, message.job, {"reached": told})
+
+
+async def _forget_reached(world: World, message: Message) -> None:
+    control = world.desk(message.job).control
+    if control and message.name in control.reached:
+        told = {name: marks for name, marks in control.reached.items() if name != message.name}
+        await control_record.save(world, message.job, {"reached": told})
 
 
 async def _give_up(world: World, message: Message, letter: DeadLetter) -> None:

@@ -14,8 +14,9 @@ from trapline.keys import IMAGE_SUFFIXES, Layout
 from trapline.pipeline.gathered import check_gathers, folded
 from trapline.pipeline.parameters import check_schema, resolve_parameters
 from trapline.pipeline.reading import did_you_mean, explained, read_settings
-from trapline.pipeline.spec import Delivery, FunctionSpec, ModelChoice, PipelineSpec, StageSpec
+from trapline.pipeline.spec import Delivery, FunctionSpec, ModelChoice, PipelineSpec, StageSpec, Tells
 from trapline.pipeline.stages import StageKind, check_prefixes, ordered, parents_of
+from trapline.records import NEWS
 
 _HANDED = {
     "manifest": "manifests",
@@ -25,6 +26,7 @@ _HANDED = {
     "records": "the records of several stages",
     "": "images with their records",
 }
+_TOLD: dict[Tells, str] = {"people": "people", "news": "of an open job"}
 _ACCEPTS: dict[StageKind, str] = {"fetch": "manifest", "gather": "roll", "notify": "summary"}
 
 
@@ -91,6 +93,11 @@ class Pipeline:
         """The one stage of a kind that a pipeline has at most once."""
         return next((s for s in self.stages.values() if s.kind == kind), None)
 
+    def tells(self, what: Tells) -> bool:
+        """Whether there is a function for it in the stage that tells."""
+        stage = self.of_kind("notify")
+        return stage is not None and all(what in function.tells for function in stage.functions.values())
+
     def station(self, job: str) -> dict[str, Any]:
         """What is known about a job's station, as the functions see it."""
         station = self.spec.stations.get(job.split("/", maxsplit=1)[0])
@@ -118,12 +125,29 @@ def load_pipeline(folder: Path) -> Pipeline:
             own = folded(spec, name, own, functions[own.function])
         stages[name] = Stage(name, kinds[name], own, functions, parents[name])
         _check_stage(stages[name])
-    if spec.notify.to and not any(stage.kind == "notify" for stage in stages.values()):
+    pipeline = Pipeline(folder.resolve(), spec, stages)
+    _check_notices(pipeline)
+    return pipeline
+
+
+def _check_notices(pipeline: Pipeline) -> None:
+    spec, stage = pipeline.spec, pipeline.of_kind("notify")
+    if not spec.notify.to:
+        return
+    if stage is None:
         raise ConfigError(
             "pipeline.yaml: notify.to: no stage tells anybody.",
             remedy=f"Add `notify: {{function: notify, from: {spec.prefixes.results}, to: {spec.prefixes.receipts}}}`.",
         )
-    return Pipeline(folder.resolve(), spec, stages)
+    wanted: dict[Tells, str] = {"people": "to", **({"news": "on"} if {*NEWS} & {*spec.notify.on} else {})}
+    for what, setting in wanted.items():
+        if not pipeline.tells(what):
+            name = stage.function.name
+            raise ConfigError(
+                f"pipeline.yaml: notify.{setting}: the function {name!r} does not say that it can tell {_TOLD[what]}.",
+                remedy=f"Take the newer functions/{name}/, or, where it can, "
+                f"set `tells: [{what}]` in its function.yaml.",
+            )
 
 
 def load_function(folder: Path, name: str, stage: str) -> FunctionSpec:

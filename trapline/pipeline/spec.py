@@ -166,6 +166,9 @@ def _model(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+Tells = Literal["people", "news"]
+
+
 class FunctionSpec(Strict):
     """`functions/<name>/function.yaml`."""
 
@@ -182,6 +185,7 @@ class FunctionSpec(Strict):
     environment: Literal["shared", "own"] = "shared"  # own: a venv made from its requirements.txt
     model: ModelChoice | None = None
     parameters: dict[str, dict[str, Any]] = {}  # JSON Schema for each
+    tells: Annotated[tuple[Tells, ...], BeforeValidator(_one)] = ()  # what it can, beside a client of a revision
     image: str = ""
 
 

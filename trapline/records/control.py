@@ -24,6 +24,7 @@ class JobControl(Record):
     answered: str = ""  # the etag of the `_DONE` last answered
     seal: str = ""  # of the last final revision
     deadline_passed: bool = False
+    reached: dict[str, tuple[str, ...]] = {}  # `<N>-<hash8>.people` → marks of the addresses told, while others are not
     seq: int = 0
 
 

@@ -48,7 +48,7 @@ class Summary(Record):
     changes: Changes | None = None  # against the final revision before; None: there is none that can be read
     last_final: LastFinal | None = None
     finals: tuple[LastFinal, ...] = ()  # every final revision that is kept, oldest first
-    images: dict[str, int] = {}  # counts: total, done, skipped, failed, blocked, empty, pending, kept, extra
+    images: dict[str, int] = {}  # counts: total = done + failed + pending; kept of these; beside them extra, unusable
     failures: tuple[dict[str, Any], ...] = ()  # {rel, stage, code, meaning, message, remedy}, the first 1,000
     failures_by_code: dict[str, int] = {}
     codes: dict[str, dict[str, str]] = {}  # {meaning, remedy} of each of these codes

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from trapline.errors import Permanent
+from trapline.errors import ConfigError, Permanent
 from trapline.records import Callback, DeadLetter, FileRef, ImageRecord, RollEntry, Summary
 from trapline.runtime.rolls import Line, nothing
 
@@ -174,7 +174,7 @@ class NotifyItem:
     to: str  # client, or people: those that pipeline.yaml names
     summary: Summary | None  # of the revision; None: news of an open job
     news: dict[str, Any]  # what there is to say of an open job
-    callback: Callback | None = field(repr=False)  # its address may hold a secret, too
+    callback: Callback | None = field(repr=False)  # None for people; its address may hold a secret, too
     form: str  # of the body about a revision: standard, or antenna
     client: dict[str, Any]  # jobId and pipelineRequestId, as the pipeline-controller's form has them
     webhook_id: str
@@ -182,6 +182,7 @@ class NotifyItem:
     links: dict[str, str] = field(repr=False)  # file name → s3:// or presigned https:// address
     people: dict[int, str] = field(repr=False)  # place in `notify.to` → Apprise URL, of those not told yet
     open: Callable[[str], BinaryIO]  # a file of the revision
+    lacking: dict[int, ConfigError]  # … → why there is no address, of those whose settings lead to none
     secret: str = field(repr=False)  # Standard Webhooks secret (`whsec_…`), or empty
     parameters: dict[str, Any] = field(default_factory=dict)
     reached: list[int] = field(default_factory=list)  # places of people who were told: noted one by one

@@ -45,39 +45,40 @@ class Messages:
 
     def notify(self, ticket: Ticket, order: NotifyOrder, handler: Handler) -> Outcome:
         """Tell one message; the receipt's body is the outcome's."""
-        item, reached = ticket.items[0], list[int]()
+        item, handed = ticket.items[0], None
+        result: Any
         try:
             handed = self.item(ticket.job, order, ticket.pin.parameters)
-            reached = handed.reached
-            results = list(handler.handle([handed]))
+            result = _only(list(handler.handle([handed])))
         except Exception as error:  # noqa: BLE001 - a function may raise anything
             if ends_by_itself(error, self._store, self._layout):
                 return as_before(ticket, error)
-            results = [as_failure(error)]
-        result = results[0] if len(results) == 1 else None
-        if not isinstance(result, Failure) and (not isinstance(result, dict) or "outcome" not in result):
-            result = Permanent("notify returned no outcome.", code="function_output")
+            result = as_failure(error)
+        if handed and handed.lacking and not order.overtaken:
+            result = _with_lacking(handed, result)
         if isinstance(result, Failure):
-            body = {"reached": reached} if reached else {}
+            body = {"reached": handed.reached} if handed and handed.reached else {}
             return Outcome(ticket=ticket.id, items=(failed(item, Source(), result),), body=body)
         return Outcome(ticket=ticket.id, items=(ItemOutcome(rel=item.rel, result="done"),), body=result)
 
     def item(self, job: str, order: NotifyOrder, parameters: dict[str, Any], event: str = "") -> NotifyItem:
         """What the function is handed. `event`: in place of the order's, for a test."""
         summary, manifest = self._summary(order.summary), self._manifest(job)
+        people, lacking = self._people(order)
         return NotifyItem(
             job=job,
             event=event or order.event,
             to=order.to,
             summary=summary,
             news=order.news,
-            callback=manifest.callback if manifest else None,
+            callback=manifest.callback if manifest and order.to == "client" else None,
             form=manifest.told_as if manifest else "standard",
             client=_client(job, manifest),
             webhook_id=order.webhook_id,
             overtaken=order.overtaken,
             links=self._links(order, manifest, summary),
-            people=self._people(order),
+            people=people,
+            lacking=lacking,
             open=lambda name: self._file(summary, name),
             secret=os.environ.get(WEBHOOK_SECRET, ""),
             parameters=parameters,
@@ -106,18 +107,38 @@ class Messages:
             return f"s3://{self._bucket}/{key}"
         return self._sign(key, lasting.total_seconds())
 
-    def _people(self, order: NotifyOrder) -> dict[int, str]:
-        if order.to != "people":
-            return {}
-        places = [place for place in range(len(self._notices.to)) if place not in order.reached]
-        try:
-            return {place: resolved(self._notices.to[place]) for place in places}
-        except ConfigError as error:
-            raise Permanent(error.message, code="notice_failed", remedy=error.remedy) from None
+    def _people(self, order: NotifyOrder) -> tuple[dict[int, str], dict[int, ConfigError]]:
+        """Place → address, of those not told yet; and → what is missing, where one cannot be made out."""
+        people, lacking = dict[int, str](), dict[int, ConfigError]()
+        for place, address in enumerate(self._notices.to if order.to == "people" else ()):
+            if place not in order.reached:
+                try:
+                    people[place] = resolved(address)
+                except ConfigError as error:
+                    lacking[place] = error
+        return people, lacking
 
     def _file(self, summary: Summary | None, name: str) -> BinaryIO:
         """A file of the revision. Raises `KeyError` where it has none of that name."""
         return self._store.open({file.name: file.key for file in (summary.files if summary else ())}[name])
+
+
+def _only(results: list[Any]) -> Failure | dict[str, Any]:
+    result = results[0] if len(results) == 1 else None
+    if isinstance(result, Failure) or (isinstance(result, dict) and "outcome" in result):
+        return result
+    return Permanent("notify returned no outcome.", code="function_output")
+
+
+def _with_lacking(handed: NotifyItem, result: Failure | dict[str, Any]) -> Failure:
+    """What became of a message of which some have no address: the others are told all the same."""
+    words = " ".join(dict.fromkeys(error.message for error in handed.lacking.values()))
+    remedy = next(iter(handed.lacking.values())).remedy
+    if isinstance(result, Failure):
+        result.message, result.remedy = f"{result.message} {words}", f"{result.remedy} {remedy}".strip()
+        return result
+    handed.reached[:] = list(handed.people)
+    return Permanent(words, code="notice_failed", remedy=remedy)
 
 
 def _client(job: str, manifest: Manifest | None) -> dict[str, Any]:
