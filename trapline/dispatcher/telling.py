@@ -112,7 +112,7 @@ def build(world: World, job: Job, now: float) -> Status:
         images=_images(world, job),
         stages=stages,
         failures=by_code(world, job),
-        codes=codes_in_words(by_code(world, job)),
+        codes=codes_in_words([*by_code(world, job), *_not_compiled(world, job)]),
         failed=tuple(f.told(rel) for rel, f in failed[:100]),
         ignored=dict(Counter(job.ignored.values())),
         ignored_names=tuple(sorted(job.ignored)[:20]),
@@ -128,7 +128,7 @@ def build(world: World, job: Job, now: float) -> Status:
         changes=_changes(desk),
         told=job.told,
         newer_model=desk.newer_model,
-        message=_message(job, missing) or _trouble(world, job),
+        message=_message(world, job, missing) or _trouble(world, job),
         seq=job.seq,
         updated_at=world.clock.wall(),
     )
@@ -195,18 +195,34 @@ def _at(world: World, when: float | None, now: float) -> Any:
     return world.clock.wall() + timedelta(seconds=when - now) if when is not None else None
 
 
-def _message(job: Job, missing: list[str]) -> str:
+def _not_compiled(world: World, job: Job) -> dict[str, dict[str, Any]]:
+    """Code → why the results could not be compiled, as the dead letter and the summary say it; else empty."""
+    summary = world.desk(job.name).summary
+    failure = summary.results.get("failure") if summary and job.dead_gather else None
+    return {str(failure.get("code")): failure} if isinstance(failure, dict) else {}
+
+
+def _message(world: World, job: Job, missing: list[str]) -> str:
     if job.problem:
         return job.problem
     if job.done is not None and job.done.problem:
         return job.done.problem
     if job.dead_gather:
-        return f"The results could not be compiled. {CODES['compile_failed'].remedy}"
+        return _compile_failed(_not_compiled(world, job))
     if missing:
         return f"_DONE {'names' if missing[0] else 'counts'} {len(missing)} more images than arrived."
     if job.overflow:
         return "More images than are held at a time; the rest follows."
     return "Cancelled: delete _CANCEL to go on." if job.cancelled else ""
+
+
+def _compile_failed(failures: dict[str, dict[str, Any]]) -> str:
+    general, words = CODES["compile_failed"], "The results could not be compiled"
+    for code, failure in failures.items():
+        message, remedy = str(failure.get("message") or ""), str(failure.get("remedy") or general.remedy)
+        said = message if message not in ("", general.meaning) else ""
+        return " ".join(part for part in (f"{words} ({code}).", said, remedy) if part)
+    return f"{words}. {general.remedy}"
 
 
 def _trouble(world: World, job: Job) -> str:
