@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from functions.compile.member import Member, View
 from functions.compile.picture import Picture
 from functions.compile.results import OpenPixels, Results
 from functions.compile.review import Review, read_review
-from functions.compile.tally import Tally
+from functions.compile.tally import LABELS, Tally
 from trapline.records import RollEntry
 
 LINES = "results.jsonl"
@@ -73,7 +74,20 @@ def _compiled(item: Item) -> dict[str, Any]:
         for name in sorted(modules, key=outputs.LAST.__contains__):
             if needs := modules[name].write(results, item.open):
                 results.left_out[name] = needs
-    return {**results.summary, **({"left_out": results.left_out} if results.left_out else {})}
+        events = _by_event(results)
+    left_out = {"left_out": results.left_out} if results.left_out else {}
+    return {**results.summary, "events": events, **left_out}
+
+
+def _by_event(results: Results) -> dict[str, Any]:
+    """How many events there are, and of each label the largest count in one image of an event, added over events."""
+    events, labels, last = 0, Counter[str](), ""
+    for event, label, most in results.bursts.largest():
+        events += event.id != last
+        last = event.id
+        if label is not None and (label in labels or len(labels) < LABELS):
+            labels[label] += most
+    return {"count": events, "labels": dict(sorted(labels.items(), key=lambda entry: (-entry[1], entry[0])))}
 
 
 def _chosen(item: Item) -> list[str]:

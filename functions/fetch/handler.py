@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class Fetch:
             return self._read_own(item, key)
         if bucket not in self._buckets:
             raise _refused(
-                f"The bucket {bucket!r} is not among those that may be read.",
+                f"The bucket {_shown(bucket)!r} is not among those that may be read.",
                 "Name it under the parameter `buckets` of `fetch` in pipeline.yaml.",
             )
         return self._read(item, bucket, key)
@@ -80,31 +81,50 @@ class Fetch:
         incoming = item.key.removesuffix(item.rel)
         if not key.startswith(incoming):
             raise _refused(
-                f"{key[:200]!r} is not a key under {incoming!r}.",
+                f"{_shown(key)!r} is not a key under {incoming!r}.",
                 f"Expected https://…, s3://bucket/key, or a key under {incoming!r}.",
             )
         return self._read(item, None, key)
 
     def _read(self, item: Item, bucket: str | None, key: str) -> Result:
         if "\x00" in key or any(part in ("", ".", "..") for part in key.split("/")):
-            raise _refused(f"{key[:200]!r} is not the key of an object.", "Give the object's whole key.")
-        where = f"s3://{bucket}/{key}" if bucket else key
+            raise _refused(f"{_cut(key)!r} is not the key of an object.", "Give the object's whole key.")
+        said = _cut(key)
+        where = f"s3://{bucket}/{said}" if bucket else said
         try:
             return {"data": item.read_object(bucket, key, self._max_bytes), "content_type": None}
         except NotFound:
             raise Permanent(f"There is no object {where!r}.", code="fetch_not_found") from None
         except KeyUnusable as error:
-            raise _refused(error.message, "Give the key of an object that the store can hold.") from None
+            message = error.message if said == key else f"{where!r} is not a key that the store can hold."
+            raise _refused(message, "Give the key of an object that the store can hold.") from None
         except StoreDenied:
             raise _refused(
                 f"The store does not let this pipeline read {where!r}.", "Give its credentials read access."
             ) from None
         except StoreError as error:
-            raise Temporary(f"{where!r} could not be read: {error.message}", code="fetch_failed") from error
+            why = f": {error.message}" if said == key else "."
+            raise Temporary(f"{where!r} could not be read{why}", code="fetch_failed") from None
 
 
 def _refused(message: str, remedy: str) -> Permanent:
     return Permanent(message, code="fetch_refused", remedy=remedy)
+
+
+def _shown(address: str) -> str:
+    """What no key is, as messages show it: no user, no password, nothing from `?` or `#` on."""
+    bare = _cut(address).rpartition("@")[2]
+    first = bare.lstrip("/").partition("/")[0]
+    return "…" if _PASSWORD.search(first) else bare  # half of `user:pass/word@host`, say
+
+
+def _cut(key: str) -> str:
+    """A key as messages show it: what follows `?` or `#` may be the signature of an address given as a key."""
+    return _QUERY.split(key, maxsplit=1)[0][:200]
+
+
+_QUERY = re.compile(r"[?#]|%(?:3f|23)", re.IGNORECASE)
+_PASSWORD = re.compile(r":(?!\d{0,5}$)")
 
 
 def _image_type(content_type: str | None) -> str | None:

@@ -34,6 +34,8 @@ class Body:
 
 def body(item: Item, most: int) -> Body:
     """The file, or, where it is larger than `most` bytes or not there, what says so and where the results are."""
+    if item.event == "failed":
+        return _instead(item, item.news["message"])
     size = {file.name: file.size for file in item.summary.files}.get(FILE) if item.summary else None
     if size is None:
         return _instead(item, f"This revision has no {FILE}.")

@@ -48,8 +48,8 @@ class Notify:
 
     def _tell(self, item: Item, callback: Callback) -> Result:
         now = datetime.now(UTC)
-        revision = item.summary is not None
-        body = antenna.body(item, self._most) if revision and item.form == "antenna" else _standard(item, now)
+        ends = item.summary is not None or item.event == "failed"
+        body = antenna.body(item, self._most) if ends and item.form == "antenna" else _standard(item, now)
         headers = _headers(item, callback, body, now)
         item.sent.append({"to": outbound.shown(callback.callbackUrl), "headers": _masked(headers), **_start(body)})
         answer = self._web.post(callback.callbackUrl, body.chunks(), headers)

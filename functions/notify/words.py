@@ -17,7 +17,7 @@ _MOST_CODES = 3
 
 def title(item: Item) -> str:
     """One line; a job's name may come from anybody."""
-    short = {"opened": "began", "progress": "goes on", "test": "a test"}.get(item.event, "")
+    short = {"opened": "began", "progress": "goes on", "test": "a test", "failed": "failed"}.get(item.event, "")
     state = item.summary.state.lower() if item.summary else short
     return _line(f"{item.job}: {state}")
 
@@ -26,6 +26,8 @@ def text(item: Item) -> str:
     """One paragraph."""
     if item.event == "test":
         return _line(f"This is a test for the job {item.job}. Nothing happened to it.")
+    if item.event == "failed":
+        return _line(f"The job {item.job} failed: its manifest was refused. {item.news['message']}")
     sentences = _of_revision(item, item.summary) if item.summary else _of_open_job(item)
     return _line(" ".join(sentences))
 

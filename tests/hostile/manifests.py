@@ -144,6 +144,11 @@ URLS: dict[str, tuple[str, tuple[str, ...]]] = {
             ),
             *("file:///etc/passwd", "file://localhost/etc/passwd", "gopher://127.0.0.1:{port}/_GET", "ldap://x/"),
             *("https://user:secret@example.org/a.jpg", "https://example.org@127.0.0.1:{port}/", "https:///a.jpg"),
+            *("s3://AKIA:secret@bucket/a.jpg", "s3://AKIA:a/secret@bucket/a.jpg", "s3://AKIA:secret?x@bucket/a.jpg"),
+            *("host.example/a.jpg?X-Amz-Signature=secret", "https:/host.example/a.jpg?X-Amz-Signature=secret"),
+            *("//user:secret@host.example/a.jpg", "//host.example/a.jpg?sig=secret", "user:secret@host.example/a.jpg"),
+            *("host.example/a.jpg%3Fsig=secret", "host.example/a.jpg#secret", "jobs/x.json?sig=a@secret"),
+            *("incoming//x.jpg?sig=secret", "incoming/x.jpg/../?sig=secret", "S3://AKIA:secret@bucket/a.jpg"),
             *("https://example.org\\@127.0.0.1:{port}/", "https://example.org#@127.0.0.1:{port}\\/", "https://"),
             *(
                 "https://127.0.0.1:{port}\r\nHost: x\r\n\r\n/",

@@ -198,6 +198,7 @@ def test_the_lines_of_the_how_to_print_what_is_not_in_the_bucket_and_what_the_ca
     served: Engine, card: Path, tmp_path: Path
 ) -> None:
     write(card / "DCIM/back\\slash.JPG", night(14))
+    (card / "DCIM/.hidden.JPG").unlink()
     there = images(card)
     sent(served, "st7/sums", there)
     assert _typed(served, tmp_path, card, "st7/sums") == (["5"], [])

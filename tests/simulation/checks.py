@@ -31,6 +31,7 @@ class Checks:
     def __init__(self, world: Simulated) -> None:
         self._world = world
         self._put: dict[str, tuple[float, str]] = {}  # rel → (when, hash) of the bytes that are there
+        self._manifests: defaultdict[str, set[str]] = defaultdict(set)  # job → what their refusals would be called
         self.history: defaultdict[str, set[str]] = defaultdict(set)  # rel → hashes of all the bytes it ever had
         self._named: dict[str, str] = {}  # key of a named final revision's file → hash
         self._finals: defaultdict[str, list[str]] = defaultdict(list)  # job → revisions named, in order
@@ -96,6 +97,8 @@ class Checks:
         elif key.startswith("jobs/"):
             self._config[key[5:-5]] += 1
             self._listed[key[5:-5]] = now
+            if data is not None:
+                self._manifests[key[5:-5]].add(f"refused-{_sha(self._world.bucket.head(key).etag.encode())[:8]}")
         elif key.startswith("control/jobs/"):
             self._config[key[13:-5]] += 1  # torn: its pins are lost
 
@@ -343,6 +346,10 @@ class Checks:
     def _receipt(self, rest: str, receipt: dict[str, Any]) -> None:
         job, _, name = rest.removesuffix(".json").rpartition("/")
         revision, people = name.removesuffix(".people"), name.endswith(".people")
+        if revision in self._manifests[job]:
+            if (job, "failed", "people" if people else "client") not in self._world.heard:
+                raise Broken("a receipt proves that somebody was told", f"{job} {revision}")
+            return
         if f"r{revision}" not in self._finals[job]:
             raise Broken("a receipt is of a revision that was named", f"{job} {revision}")
         everybody = self._world.told_people if people else self._world.told

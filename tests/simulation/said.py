@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.clients import folder
 from tests.simulation.plan import JOBS
 from tests.simulation.story import Broken
+from trapline.keys import fetched_name
 
 if TYPE_CHECKING:
     from tests.simulation.world import Simulated
@@ -94,8 +95,31 @@ def _line(world: Simulated, job: str, summary: Said, status: Said, never: int) -
     one = (world.bucket.data(f"status/{job}.txt") or b"").decode()
     unclear = bool(status["message"].startswith("_DONE holds"))
     whole = summary["state"] in ("SUCCEEDED", "PARTIAL") and not never and not unclear
-    if ("all received" in one) != whole:
-        raise Broken("nobody wipes a card too early", f"{job} {one.strip()} {never}")
+    word = _arrival(world, job) if whole else ""
+    said = [known for known in ("all received", "gone", "count met", "unchecked", "no _DONE") if f" {known} " in one]
+    if said != [word] * whole:
+        raise Broken("nobody wipes a card too early", f"{job} {one.strip()} {never} {word}")
+
+
+def _arrival(world: Simulated, job: str) -> str:
+    """What the line of a job that lacks nothing says, as the bucket has it."""
+    manifest = world.clients.manifest(job)
+    if manifest:
+        keys = [_key(job, listed) for listed in manifest["sourceImages"]]
+        return "gone" if any(world.bucket.data(key) is None for key in keys) else "all received"
+    done = world.bucket.data(folder(job) + "_DONE")
+    text = (done or b"").decode().strip()
+    if not text:
+        return "no _DONE" if done is None else "unchecked"
+    if text.isdecimal():
+        return "count met" if int(text) else "unchecked"
+    named = [line.split("  ", 1)[1] for line in text.splitlines() if "  " in line]
+    return "gone" if any(world.bucket.data(folder(job) + name) is None for name in named) else "all received"
+
+
+def _key(job: str, listed: Said) -> str:
+    own = listed["url"].startswith("incoming/")
+    return str(listed["url"]) if own else f"incoming/{job}/{fetched_name(listed['id'], listed['url'])}"
 
 
 def _letters(world: Simulated, summary: Said) -> None:

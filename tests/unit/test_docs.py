@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from local_dev.failure_codes import page
 from trapline.cli.app import app
 from trapline.errors import CODES
+from trapline.keys import IMAGE_SUFFIXES
 from trapline.pipeline.load import load_pipeline
 from trapline.pipeline.spec import Delivery, FunctionSpec, Images, PipelineSpec, Resources
 
@@ -153,3 +154,16 @@ def test_no_file_names_a_registry_or_a_folder_of_a_machine() -> None:
 )
 def test_the_search_for_machines_finds_them(text: bytes) -> None:
     assert MACHINE.search(text)
+
+
+def test_every_find_of_the_how_to_finds_every_image_that_the_pipeline_reads(tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    images = {f"a{suffix}" for suffix in IMAGE_SUFFIXES} | {f"B{suffix.upper()}" for suffix in IMAGE_SUFFIXES}
+    for name in (*images, "clip.mov", "raw.cr2", "notes.txt", "._a.jpg", "jpg"):
+        (tmp_path / "card" / name).touch()
+    text = (ROOT / "docs" / "how-to" / "finish-a-night.md").read_text()
+    found = re.findall(r"^    (find .*?)(?:-printf \S+ )?\|$", text, re.MULTILINE)
+    assert len(found) == 3 and text.count("    find ") == 3
+    for line in found:
+        out = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        assert {Path(name).name for name in out.splitlines()} == images

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.test_engine import JOB, PROJECT, image, night, receipts, revisions, status, summary
+from trapline.records import Outcome, Ticket
 from trapline.store.base import Entry, Got
 from trapline.store.memory import MemoryStore
 from trapline.testing import Simulated
@@ -133,6 +134,27 @@ def test_a_review_of_no_job_makes_none() -> None:
     world.play(scenario)
     assert [entry.key for entry in world.store.list("status/")] == []
     assert [entry.key for entry in world.store.list("control/jobs/")] == []
+
+
+def test_a_table_over_which_compile_dies_costs_the_job_no_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(world: Simulated) -> None:
+        await finished(world)
+        assert world.executor is not None
+        run = world.executor.run
+
+        async def dying(ticket: Ticket) -> Outcome:
+            if ticket.gather is not None and ticket.gather.review:
+                return Outcome(ticket=ticket.id, died="out_of_memory")
+            return await run(ticket)
+
+        monkeypatch.setattr(world.executor, "run", dying)
+        world.put(TABLE, b"all moths")
+        await asyncio.sleep(300)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert summary(world.store)["state"] == "SUCCEEDED" and status(world.store)["closed"]
+    assert told(world.store) == (2, None)
 
 
 def test_a_review_too_large_to_be_read_is_told_and_stops_nothing() -> None:

@@ -16,6 +16,7 @@ from megadetector.postprocessing.validate_batch_results import validate_batch_re
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from functions.compile.outputs.antenna import _address
 from functions.compile.table import KINDS
 from tests.compiled import JOBS, Member, compiled, done, hostile, moth, note
 from trapline.errors import CODES
@@ -178,6 +179,22 @@ def test_antennas_body_echoes_the_manifest_and_versions_each_detection_and_class
 def test_antenna_echoes_an_address_without_what_lets_its_reader_in() -> None:
     (image,) = document("odd deployment", "antenna")["data"]
     assert image["sourceImageUrl"] == "https://h.example.org/a%20b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://AKIA:secret@bucket/a.jpg", "s3://bucket/a.jpg"),
+        ("s3://AKIA:a/secret@bucket/a.jpg", "s3://bucket/a.jpg"),
+        ("//user:secret@host.example/a.jpg", "//host.example/a.jpg"),
+        ("user:secret@host.example/a.jpg?sig=secret", "host.example/a.jpg"),
+        ("https:/host.example/a.jpg?X-Amz-Signature=secret", "https:/host.example/a.jpg"),
+        ("https://host.example:8443/a@2.jpg?n=1", "https://host.example:8443/a@2.jpg?n=1"),
+        ("incoming/card 1/a@2.jpg", "incoming/card 1/a@2.jpg"),
+    ],
+)
+def test_antenna_shows_no_password_of_an_address_in_a_wrong_form(url: str, shown: str) -> None:
+    assert _address(url) == shown
 
 
 def test_antenna_tells_where_a_crop_and_a_vector_are_and_keeps_classifiers_apart() -> None:

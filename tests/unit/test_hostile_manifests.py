@@ -14,7 +14,16 @@ import pytest
 from functions.fetch.handler import Fetch
 from tests.hostile.corpus import MIB
 from tests.hostile.manifests import ONE, REFUSED, images, manifest, urls
-from trapline.errors import Failure, ManifestError, NotFound, Permanent
+from trapline.errors import (
+    Failure,
+    KeyUnusable,
+    ManifestError,
+    NotFound,
+    Permanent,
+    StoreDenied,
+    StoreUnavailable,
+    TraplineError,
+)
 from trapline.records import MANIFEST_BYTES, Listed, read_manifest
 from trapline.store.folder import LIMITS
 from trapline.store.naming import check_key
@@ -90,13 +99,15 @@ class Item:
 
     rel, key, own_bucket = KEY.removeprefix("incoming/"), KEY, "traps"
 
+    error: type[TraplineError] = NotFound
+
     def __init__(self, url: str) -> None:
         self.url = url
 
     def read_object(self, bucket: str | None, key: str, max_bytes: int) -> bytes:
         assert bucket is None and key.startswith("incoming/")
         check_key(key, LIMITS)
-        raise NotFound(key)
+        raise self.error(key)
 
 
 def fetch() -> Fetch:
@@ -120,6 +131,16 @@ def test_an_address_that_attacks_has_its_code_and_is_never_connected_to(url: str
     assert isinstance(result, Permanent), result
     assert result.code == urls()[url] and result.remedy
     assert str(result).isprintable() and "secret" not in str(result) and len(str(result)) < 800
+
+
+@pytest.mark.parametrize("error", [NotFound, StoreUnavailable, StoreDenied, KeyUnusable])
+@pytest.mark.parametrize("start", ["", "s3://traps/"])
+def test_an_address_given_as_a_key_keeps_its_signature_to_itself(start: str, error: type[TraplineError]) -> None:
+    item = Item(f"{start}incoming/cb/none.jpg?X-Amz-Signature=secret")
+    item.error = error
+    (result,) = fetch().handle([item])
+    assert isinstance(result, Failure) and "secret" not in str(result)
+    assert "incoming/cb/none.jpg" in str(result)
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -227,6 +227,17 @@ def test_an_address_that_is_not_public_and_https_is_refused(url: str) -> None:
     assert isinstance(failure, Permanent) and failure.code == "callback_refused"
 
 
+@pytest.mark.parametrize("form", ["standard", "antenna"])
+def test_why_a_manifest_was_refused_is_said_in_either_form(client: Client, form: str) -> None:
+    news = {"state": "FAILED", "message": "outputs: no such format."}
+    told(Item(callback(client, token=CLIENTS), summary=None, event="failed", form=form, news=news))
+    said = verified(client, CLIENTS)
+    if form == "standard":
+        assert (said["type"], said["data"]) == ("trapline.job.failed", {"job": "ecos/ea12", **news})
+    else:
+        assert (said["jobId"], said["message"]) == ("ea12", news["message"]) and "data" not in said
+
+
 @pytest.mark.parametrize(
     "token", ["hunter2\r\nX-Evil: 1", " hunter2", "hunter2\x00", "hünter2", "whsec_hunter2hunter", "whsec_"]
 )

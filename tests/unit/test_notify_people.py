@@ -105,6 +105,12 @@ def test_news_are_a_sentence(event: str, said: str) -> None:
     assert said in words.text(people(summary=None, event=event, news=news))
 
 
+def test_people_read_why_a_manifest_was_refused() -> None:
+    item = people(summary=None, event="failed", news={"message": "outputs: no such format."})
+    assert words.text(item) == "The job ecos/ea12 failed: its manifest was refused. outputs: no such format."
+    assert words.title(item) == "ecos/ea12: failed"
+
+
 def test_a_job_cannot_put_a_line_or_a_header_into_a_mail() -> None:
     item = people(job="ecos/x\r\nBcc: all@example.org\n\nHello")
     assert len(words.title(item).splitlines()) == len(words.text(item).splitlines()) == 1

@@ -92,6 +92,31 @@ def test_the_list_alone_decides_and_that_is_said(
     assert (ended, said["safe"], said["listing"]) == (code, code == 0, False)
 
 
+@pytest.mark.parametrize("name", [".hid/k.jpg", ".img.jpg", ".a.PNG", "._real.jpg"])
+def test_a_hidden_photograph_is_to_be_kept(
+    store: Station, card: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    store.put(f"status/{JOB}.received.csv", table([row()]))
+    (card / name).parent.mkdir(exist_ok=True)
+    (card / name).write_bytes(b"\x89PNG\r\n" if name.endswith("PNG") else b"\xff\xd8\xff\xe0 a photograph")
+    ended, said = verdict(store, card, capsys)
+    assert (ended, said["keep"], said["left_out"]) == (1, [{"file": name, "why": "hidden file"}], {})
+
+
+@pytest.mark.parametrize("data", [b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X", b"", b"x"])
+def test_what_systems_hide_is_left_out_and_the_verdict_counts_it(
+    store: Station, card: Path, capsys: pytest.CaptureFixture[str], data: bytes
+) -> None:
+    store.put(f"status/{JOB}.received.csv", table([row()]))
+    (card / "._a.jpg").write_bytes(data)
+    ended, said = verdict(store, card, capsys)
+    assert (ended, said["keep"], said["left_out"]) == (0, [], {"hidden file": 1})
+    place = SimpleNamespace(layout=Layout(), endpoint="https://far.example.org", bucket="traps", store=lambda: store)
+    with pytest.raises(SystemExit):
+        received(cast(Place, place), JOB, card, images_only=False, as_json=False)
+    assert "byte for byte (1 file left out)." in " ".join(capsys.readouterr().out.split())
+
+
 def test_without_a_list_it_is_too_early(store: Station, card: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ended, said = verdict(store, card, capsys)
     assert (ended, said["verdict"]) == (3, "not_yet") and "may these keys read status/?" in said["why"]

@@ -235,6 +235,28 @@ def test_the_first_results_are_told_as_such_where_none_could_be_compiled_before(
     assert [(final["failed"], final["updates"]) for final in finals] == [(True, False), (False, False), (False, True)]
 
 
+def test_a_status_says_why_results_could_not_be_compiled_in_the_words_of_the_dead_letter(
+    project: Path, told: Told, case: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Compile:
+        def handle(self, items: list[Any]) -> list[Any]:
+            return [Permanent("roll.parquet takes 9 GB.", code="out_of_memory", remedy="Give compile 16 GB.")]
+
+    async def scenario(world: Simulated) -> None:
+        submit(world, "moth")
+        await asyncio.sleep(300)
+
+    monkeypatch.setattr(case, "Compile", Compile)
+    world = Simulated(project)
+    world.play(scenario)
+    letter, status = read(world.store, f"failed/compile/{JOB}.json"), read(world.store, f"status/{JOB}.json")
+    assert (letter["code"], letter["message"]) == ("out_of_memory", "roll.parquet takes 9 GB.")
+    assert status["message"] == (
+        "The results could not be compiled (out_of_memory). roll.parquet takes 9 GB. Give compile 16 GB."
+    )
+    assert status["codes"]["out_of_memory"]["meaning"] == letter["meaning"]
+
+
 def test_a_function_from_before_there_were_news_is_handed_none(project: Path, told: Told) -> None:
     path = project / "functions" / "notify" / "function.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "tells": []}))

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trapline.cli.upload import digests
-from trapline.keys import Layout
+from trapline.keys import IMAGE_SUFFIXES, Layout, suffix_of
 
 AT_ONCE = 4  # files read at a time: more would only make a card seek
 _NO_IMAGE = "not a plain file"
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"GIF8", b"BM", b"RIFF")
 _LINK = "a symbolic link, not followed"
 
 
@@ -41,7 +42,7 @@ class Card:
     """What is on a card, each sorted by name."""
 
     images: list[CardFile] = field(default_factory=list)
-    others: list[CardFile] = field(default_factory=list)  # no stage reads them: videos, RAW, documents
+    others: list[CardFile] = field(default_factory=list)  # no stage reads them: videos, RAW, hidden photographs
     left_out: list[CardFile] = field(default_factory=list)  # hidden files and what systems leave behind: no loss
     unchecked: list[CardFile] = field(default_factory=list)  # links, and what cannot be read
 
@@ -52,7 +53,7 @@ class Card:
 
 
 def read_card(folder: Path, layout: Layout) -> Card:
-    """Look at every file below a folder, without opening any."""
+    """Look at every file below a folder; only hidden files named like images are opened, for their first bytes."""
     card = Card()
 
     def unreadable(error: OSError) -> None:
@@ -73,8 +74,13 @@ def _sort_in(card: Card, folder: Path, path: Path, layout: Layout) -> None:
     except OSError as error:
         card.unchecked.append(CardFile(path, name, why=_reason(error)))
         return
-    why = layout.why_ignored(name)
-    if why and not _worth_keeping(why):
+    try:
+        why = layout.why_ignored(name)
+        loss = not why or _worth_keeping(path, status, why, layout)
+    except OSError as error:
+        card.unchecked.append(CardFile(path, name, why=_reason(error)))
+        return
+    if not loss:
         card.left_out.append(CardFile(path, name, status.st_size, why))
     elif stat.S_ISLNK(status.st_mode):
         card.unchecked.append(CardFile(path, name, why=_LINK))
@@ -84,9 +90,18 @@ def _sort_in(card: Card, folder: Path, path: Path, layout: Layout) -> None:
         (card.others if why else card.images).append(CardFile(path, name, status.st_size, why))
 
 
-def _worth_keeping(why: str) -> bool:
+def _worth_keeping(path: Path, status: os.stat_result, why: str, layout: Layout) -> bool:
     """Whether a file that is ignored for this reason may be all there is of something."""
-    return why.startswith("no stage reads")
+    if why.startswith("no stage reads"):
+        return True
+    named = suffix_of(path.name) in IMAGE_SUFFIXES | layout.suffixes
+    return named and stat.S_ISREG(status.st_mode) and _begins_like_an_image(path)
+
+
+def _begins_like_an_image(path: Path) -> bool:
+    """Tells a hidden photograph from what systems hide under its name, such as the `._` files of macOS."""
+    with path.open("rb") as stream:
+        return stream.read(16).startswith(_BEGINNINGS)
 
 
 def _name(path: Path, folder: Path) -> str:

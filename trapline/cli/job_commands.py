@@ -97,7 +97,8 @@ def received(
     job: JobName,
     card: Annotated[Path, typer.Argument(metavar="CARD", help="The folder where the memory card is.")],
     images_only: Annotated[
-        bool, typer.Option("--images-only", help="Files that no stage reads (videos, RAW) may be lost.")
+        bool,
+        typer.Option("--images-only", help="Files that no stage reads (videos, RAW, hidden photographs) may be lost."),
     ] = False,
     where: Where = HERE,
     json_: Json = False,

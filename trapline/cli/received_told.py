@@ -148,9 +148,20 @@ def _tell_verdict(out: Console, checked: Checked) -> None:
         style="dim",
     )
     if checked.verdict == "safe":
-        words.say(out, "Safe to wipe: every image of the card is in the bucket, byte for byte.", style="bold green")
+        words.say(
+            out,
+            f"Safe to wipe: every image of the card is in the bucket, byte for byte{_but(checked)}.",
+            style="bold green",
+        )
         return
     words.say(out, _refusal(checked), style="bold yellow" if checked.verdict == "not_yet" else "bold red")
+
+
+def _but(checked: Checked) -> str:
+    """What the verdict does not speak of."""
+    counts = {"left out": len(checked.card.left_out), "not in the bucket and not asked about": len(checked.keep)}
+    told = ", ".join(f"{words.plural(count, 'file')} {what}" for what, count in counts.items() if count)
+    return f" ({told})" if told else ""
 
 
 def _doubt(checked: Checked) -> str:

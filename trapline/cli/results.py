@@ -74,6 +74,7 @@ def show_found(out: Console, place: Place, summary: Summary) -> None:
         words.say(out, words.changes(summary.changes.model_dump()))
     tell_failed(out, summary.failures_by_code, summary.failures)
     tell_reviewed(out, found.get("review"))
+    _left_out(out, found)
     words.say(out, f"Results: {where(place, summary.folder)}")
     if place.endpoint is None:
         words.say(out, f"  over S3: s3://{place.bucket}/{summary.folder}")
@@ -96,20 +97,41 @@ def where(place: Place, key: str) -> str:
 
 
 def _labels(found: Mapping[str, Any]) -> Table:
-    told = found.get("scores")
-    scores = told if isinstance(told, Mapping) else {}
+    """Each label: how often it was detected; by event, so that one in twenty frames is not twenty; how surely."""
+    events = _mapping(found.get("events"))
+    more = {"by event": (_mapping(events.get("labels")), ",d"), "mean score": (_mapping(found.get("scores")), ".2f")}
+    more = {name: column for name, column in more.items() if column[0]}
     table = Table(box=box.SIMPLE, show_edge=False, pad_edge=False)
     table.add_column("found")
-    table.add_column("count", justify="right")
-    if scores:
-        table.add_column("mean score", justify="right")
+    for name in ("detections", *more):
+        table.add_column(name, justify="right")
     for label, count in found["labels"].items():
-        score = [f"{mean:.2f}" if type(mean := scores.get(label)) in (float, int) else ""] if scores else []
-        table.add_row(words.safe(str(label)) or "(no label)", f"{count:,}", *score)
+        cells = [_shown(values.get(label), form) for values, form in more.values()]
+        table.add_row(words.safe(str(label)) or "(no label)", f"{count:,}", *cells)
     if isinstance(total := found.get("detections"), int):
         table.add_section()
-        table.add_row("all", f"{total:,}", *([""] if scores else []))
+        added = [_shown(_added(values), form) if form == ",d" else "" for values, form in more.values()]
+        table.add_row("all", f"{total:,}", *added)
     return table
+
+
+def _mapping(told: Any) -> Mapping[str, Any]:
+    return told if isinstance(told, Mapping) else {}
+
+
+def _added(values: Mapping[str, Any]) -> int:
+    return sum(value for value in values.values() if type(value) is int)
+
+
+def _shown(value: Any, form: str) -> str:
+    return format(value, form) if type(value) is int or (type(value) is float and form != ",d") else ""
+
+
+def _left_out(out: Console, found: Mapping[str, Any]) -> None:
+    """The formats that were asked for and not written, with what they need."""
+    for name, needs in _mapping(found.get("left_out")).items():
+        said = "; ".join(words.safe(str(need)) for need in needs) if isinstance(needs, list) else ""
+        words.say(out, f"Not written: {words.safe(name)}. It needs: {said}", style="yellow")
 
 
 def _counts(out: Console, summary: Summary) -> None:
@@ -120,7 +142,7 @@ def _counts(out: Console, summary: Summary) -> None:
     words.say(out, ", ".join(parts))
     if summary.not_received_count:
         named = ", ".join(words.safe(rel) for rel in summary.not_received[:3])
-        words.say(out, f"{summary.not_received_count} not received: {named}")
+        words.say(out, f"{summary.not_received_count} not received{': ' if named else ''}{named}")
     if summary.ignored_count:
         named = ", ".join(words.safe(entry["rel"]) for entry in summary.ignored[:3])
         words.say(out, f"{summary.ignored_count} ignored: {named}")

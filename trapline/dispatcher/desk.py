@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trapline.ledger.tasks import Effect
-from trapline.records import DeadLetter, JobControl, Summary
+from trapline.records import Audience, DeadLetter, JobControl, Summary
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A manifest that was refused."""
+
+    etag: str
+    why: str
 
 
 @dataclass
@@ -24,6 +32,8 @@ class Desk:
     refused: str = ""  # a recipe that no worker can reproduce, and why
     refused_why: str = ""
     told_problem: str = ""
+    rejected: Rejected | None = None  # why the job has no work, where that is its manifest
+    rejected_told: set[Audience] = field(default_factory=set)
     manifest_digest: str = ""
     chart_wanted: bool = True
     chart_seq: int = -1  # the ledger's seq when the last chart had been taken in
@@ -65,6 +75,7 @@ class Desk:
         self.notify_tries.clear()
         self.notify_at.clear()
         self.notify_letters.clear()
+        self.rejected_told.clear()
 
     def reopen(self) -> None:
         """Read the control record, manifest and pins (again), whatever is being read of them now."""

@@ -227,6 +227,7 @@ class Dispatcher:
         if job.charted_at is not None and not job.problem:
             self._read(name, job)
             self._close(name, job, desk, now, wake)
+        if job.charted_at is not None or job.problem:
             self._tell(name, job, desk, now, wake)
         self._status(name, job, desk, now, wake)
         self._forget(name, job, desk, now, wake)
@@ -294,7 +295,7 @@ class Dispatcher:
         wake.append(max(due, now + 0.5))
 
     def _tell(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
-        for message in notifying.owed(job):
+        for message in notifying.owed(self.world, job):
             due = desk.notify_at.get(message.key, 0.0)
             if due <= now:
                 self._start(name, f"notify {message.key}", partial(notifying.notify, self.world, message))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 
 from trapline import __version__
 from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
@@ -307,6 +308,8 @@ async def _failed(
         desk.live_at = world.now() + LIVE_PAUSE
         return
     desk.gather_tries += 1
+    if outcome.died and desk.gather_tries > 1:
+        _without_review(job, outcome.died)
     if item is not None and item.code in ("compile_failed", "store_refused"):
         desk.refused_n = max(desk.refused_n, as_final.n)  # perhaps what has this number in its name is refused
     delivery = world.ledger.policy
@@ -319,6 +322,14 @@ async def _failed(
         return
     code = outcome.died or (item.code if item else "") or "compile_failed"
     await _give_up(world, gather, name, code, item, as_final, began)
+
+
+def _without_review(job: Job, died: str) -> None:
+    """A compile that dies again may die of the review: a table costs no job its results."""
+    if job.review is not None and not job.review.problem:
+        why = f"the compile ended twice while it counted this table ({died}: {CODES[died].meaning})"
+        job.review = replace(job.review, sha256="", problem=f"It is left out: {why}")
+        job.seq += 1
 
 
 def _bare(gather: Stage, job: Job) -> Ticket:

@@ -1,4 +1,4 @@
-"""Telling of each final revision, its client and those that pipeline.yaml names, each by itself; and the receipts."""
+"""Telling the client, and those that pipeline.yaml names, of final revisions and refused manifests; the receipts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from trapline.dispatcher import control_record, opening, refusals
+from trapline.dispatcher.desk import Rejected
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger.states import Job
 from trapline.pipeline.load import Stage
 from trapline.pipeline.notices import mark
+from trapline.pipeline.recipe import lone_pin
 from trapline.records import (
     USUAL,
     Audience,
@@ -23,8 +25,10 @@ from trapline.records import (
     LastFinal,
     NotifyOrder,
     Outcome,
+    Pin,
     Receipt,
     Ticket,
+    Told,
     load,
 )
 
@@ -37,20 +41,22 @@ _TOLD: dict[str, Any] = {"outcome": "told"}
 
 @dataclass(frozen=True)
 class Message:
-    """One final revision for one audience."""
+    """One final revision, or a manifest that was refused, for one audience."""
 
     job: str
-    final: LastFinal
+    about: LastFinal | Rejected
     to: Audience
 
     @property
     def key(self) -> str:
         """What the desk knows it by."""
-        return f"{self.final.n}" if self.to == "client" else f"{self.final.n} {self.to}"
+        return self.name
 
     @property
     def revision(self) -> str:
-        return self.final.revision.removeprefix("r")
+        if isinstance(self.about, Rejected):
+            return f"refused-{hashlib.sha256(self.about.etag.encode()).hexdigest()[:8]}"
+        return self.about.revision.removeprefix("r")
 
     @property
     def name(self) -> str:
@@ -58,14 +64,26 @@ class Message:
         return self.revision if self.to == "client" else f"{self.revision}.{self.to}"
 
     @property
-    def event(self) -> Event:
-        return "updated" if self.final.updates else "completed"
+    def event(self) -> Told:
+        if isinstance(self.about, Rejected):
+            return "failed"
+        return "updated" if self.about.updates else "completed"
 
 
-def owed(job: Job) -> list[Message]:
-    """What there still is to tell, oldest first."""
+def owed(world: World, job: Job) -> list[Message]:
+    """What there still is to tell, oldest first. Of a job whose manifest is refused: that, and nothing else."""
+    if job.problem:
+        return _rejection(world, job)
     both: dict[Audience, list[LastFinal]] = {"client": job.untold, "people": job.untold_people}
     return [Message(job.name, final, to) for to, finals in both.items() for final in finals]
+
+
+def _rejection(world: World, job: Job) -> list[Message]:
+    desk, told = world.desk(job.name), world.pipeline.tells("news")
+    audiences: tuple[Audience, ...] = ("client", *(("people",) if world.pipeline.spec.notify.to else ()))
+    if desk.rejected is None or not told:
+        return []
+    return [Message(job.name, desk.rejected, to) for to in audiences if to not in desk.rejected_told]
 
 
 def wishes(world: World, job: Job, to: Audience) -> tuple[Event, ...]:
@@ -86,12 +104,15 @@ async def notify(world: World, message: Message) -> None:
     if (letter := desk.notify_letters.get(message.key)) is not None:
         await _give_up(world, message, letter)
         return
-    got = (await refusals.gets(world, [world.layout.receipt(message.job, message.name)]))[0]
-    if got is not None:
-        receipt = load(Receipt, got.data)
+    keys = [world.layout.receipt(message.job, message.name)]
+    if isinstance(message.about, Rejected):  # no look over the bucket tells whether that was given up
+        keys.append(world.layout.dead_letter(stage.name, f"{message.job}/{message.name}"))
+    got, *given_up = await refusals.gets(world, keys)
+    if got is not None or any(given_up):
+        receipt = load(Receipt, got.data) if got else None
         _done(world, message, receipt.outcome if receipt else "told")
         return
-    if message.event not in wishes(world, job, message.to):
+    if not _wanted(world, job, message):
         await _receipt(world, message, "", _UNWANTED)
         return
     if message.to == "people" and len(_reached(world, message)) == len(world.pipeline.spec.notify.to) > 0:
@@ -108,20 +129,38 @@ async def notify(world: World, message: Message) -> None:
         desk.notify_at[message.key] = world.now() + 1.0
 
 
+def _wanted(world: World, job: Job, message: Message) -> bool:
+    wished = wishes(world, job, message.to)
+    if isinstance(message.about, Rejected):  # what a client wants of its own is in the manifest: the worker reads it
+        return message.to == "client" or any(event in wished for event in USUAL)
+    return message.event in wished
+
+
 def _ticket(world: World, stage: Stage, message: Message) -> Ticket:
-    desk, final = world.desk(message.job), message.final
-    order = NotifyOrder(
+    attempt = world.desk(message.job).notify_tries.get(message.key, 0) + 1
+    item = Item(rel=f"{message.job}/{message.name}", attempt=attempt)
+    return ticket_of(world, stage, message.job, item, _order(world, message))
+
+
+def _order(world: World, message: Message) -> NotifyOrder:
+    about, reached = message.about, _reached(world, message)
+    if isinstance(about, Rejected):
+        return NotifyOrder(
+            to=message.to,
+            event=message.event,
+            news={"state": "FAILED", "message": about.why, "images": {}, "failures_by_code": {}, "codes": {}},
+            webhook_id=webhook_id(message.job, "refused", about.etag),
+            reached=reached,
+        )
+    return NotifyOrder(
         to=message.to,
         event=message.event,
         revision=message.revision,
-        summary=world.layout.result(message.job, f"{final.revision}/summary.json"),
-        webhook_id=webhook_id(message.job, f"{final.n}", final.seal),
-        overtaken=_overtaken(world, message),
-        reached=_reached(world, message),
+        summary=world.layout.result(message.job, f"{about.revision}/summary.json"),
+        webhook_id=webhook_id(message.job, f"{about.n}", about.seal),
+        overtaken=_overtaken(world, message, about),
+        reached=reached,
     )
-    attempt = desk.notify_tries.get(message.key, 0) + 1
-    item = Item(rel=f"{message.job}/{message.name}", attempt=attempt)
-    return ticket_of(world, stage, message.job, item, order)
 
 
 def webhook_id(*parts: str) -> str:
@@ -131,7 +170,7 @@ def webhook_id(*parts: str) -> str:
 
 def ticket_of(world: World, stage: Stage, name: str, item: Item, order: NotifyOrder) -> Ticket:
     """The ticket by which something is told of a job."""
-    pin = world.ledger.jobs[name].pins[stage.name]
+    pin = _pin(world, stage, name)
     return Ticket(
         id=f"n{world.rng.getrandbits(48):012x}",
         stage=stage.name,
@@ -143,11 +182,16 @@ def ticket_of(world: World, stage: Stage, name: str, item: Item, order: NotifyOr
     )
 
 
-def _overtaken(world: World, message: Message) -> bool:
+def _pin(world: World, stage: Stage, name: str) -> Pin:
+    """A job whose manifest is refused has none of its own."""
+    return world.ledger.jobs[name].pins.get(stage.name) or lone_pin(stage)
+
+
+def _overtaken(world: World, message: Message, final: LastFinal) -> bool:
     """Whether a newer revision is there that the same audience will be told of."""
     job = world.ledger.jobs[message.job]
     newest = job.finals[-1]
-    if message.final.n >= newest.n or Message(job.name, newest, message.to).event not in wishes(world, job, message.to):
+    if final.n >= newest.n or Message(job.name, newest, message.to).event not in wishes(world, job, message.to):
         return False
     return message.to == "client" or newest.people
 
@@ -174,22 +218,25 @@ async def _receipt(world: World, message: Message, webhook: str, body: dict[str,
 
 
 def _done(world: World, message: Message, told: str) -> None:
-    job, desk, final = world.ledger.jobs[message.job], world.desk(message.job), message.final
+    job, desk, final = world.ledger.jobs[message.job], world.desk(message.job), message.about
+    desk.notify_tries.pop(message.key, None)
+    desk.notify_letters.pop(message.key, None)
+    if isinstance(final, Rejected):
+        desk.rejected_told.add(message.to)
+        return
     if message.to == "people":
         job.untold_people = [other for other in job.untold_people if other.n != final.n]
     else:
         job.untold = [other for other in job.untold if other.n != final.n]
         if job.finals and final.n == job.finals[-1].n:
             job.told = told
-    desk.notify_tries.pop(message.key, None)
-    desk.notify_letters.pop(message.key, None)
     desk.status_seq = -1
 
 
 async def _failed(world: World, stage: Stage, message: Message, outcome: Outcome, item: ItemOutcome | None) -> None:
     desk, policy, key = world.desk(message.job), world.ledger.policy, message.key
-    pin = world.ledger.jobs[message.job].pins[stage.name]
-    if outcome.recipe_refused:
+    pin = _pin(world, stage, message.job)
+    if outcome.recipe_refused and stage.name in world.ledger.jobs[message.job].pins:
         await opening.repin_stage(world, message.job, stage.name)
     await _keep_reached(world, message, outcome)
     tries = desk.notify_tries[key] = desk.notify_tries.get(key, 0) + 1
@@ -201,7 +248,7 @@ async def _failed(world: World, stage: Stage, message: Message, outcome: Outcome
         log.info(
             "event=notify.retry job=%s revision=%s to=%s in=%.0f code=%s",
             message.job,
-            message.final.revision,
+            message.revision,
             message.to,
             wait,
             item.code if item else outcome.died,

@@ -8,6 +8,7 @@ import re
 from functools import lru_cache
 
 from trapline.dispatcher import charting, control_record, effects, refusals
+from trapline.dispatcher.desk import Rejected
 from trapline.dispatcher.world import World
 from trapline.environments.checking import check_functions
 from trapline.environments.chosen import needed_for
@@ -72,6 +73,7 @@ async def open_job(world: World, name: str) -> None:
         known = load(JobControl, control.data) if control else None
         desk.fresh = desk.fresh or known is None
         desk.control = known or JobControl(job=name, accepted_at=world.clock.wall())
+    desk.rejected = None
     job.problem, job.answered = "", job.answered or desk.control.answered
     try:
         await _accept(world, name, manifest)
@@ -220,11 +222,13 @@ async def _revive(world: World, name: str) -> None:
 
 async def _refuse(world: World, name: str, why: str, manifest: Got | None) -> None:
     """A job that cannot be worked on says so in its status; its manifest is put aside with the reason."""
-    job = world.ledger.jobs[name]
+    job, desk = world.ledger.jobs[name], world.desk(name)
     job.problem = why
-    if world.desk(name).told_problem == why:
+    if manifest is not None and not desk.refused:  # a worker that disagrees is no fault of the manifest's
+        desk.rejected, desk.rejected_told = Rejected(manifest.entry.etag, why), set()
+    if desk.told_problem == why:
         return
-    world.desk(name).told_problem = why
+    desk.told_problem = why
     job.seq += 1
     log.warning("event=job.refused job=%s why=%s", name, why)
     if manifest is not None:

@@ -80,7 +80,7 @@ async def write(world: World, name: str) -> None:
     desk.status_at = now
     # Each by itself: where one is refused the others are told all the same.
     await refusals.put(world, layout.status_of(name, ".json"), _padded(status.dump(), 4096))
-    await refusals.put(world, layout.status_of(name, ".txt"), line(status), "text/plain; charset=utf-8")
+    await refusals.put(world, layout.status_of(name, ".txt"), line(job, status), "text/plain; charset=utf-8")
     if desk.received_seq != seq and (
         job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000
     ):
@@ -112,7 +112,7 @@ def build(world: World, job: Job, now: float) -> Status:
         images=_images(world, job),
         stages=stages,
         failures=by_code(world, job),
-        codes=codes_in_words(by_code(world, job)),
+        codes=codes_in_words([*by_code(world, job), *_not_compiled(world, job)]),
         failed=tuple(f.told(rel) for rel, f in failed[:100]),
         ignored=dict(Counter(job.ignored.values())),
         ignored_names=tuple(sorted(job.ignored)[:20]),
@@ -128,7 +128,7 @@ def build(world: World, job: Job, now: float) -> Status:
         changes=_changes(desk),
         told=job.told,
         newer_model=desk.newer_model,
-        message=_message(job, missing) or _trouble(world, job),
+        message=_message(world, job, missing) or _trouble(world, job),
         seq=job.seq,
         updated_at=world.clock.wall(),
     )
@@ -195,18 +195,34 @@ def _at(world: World, when: float | None, now: float) -> Any:
     return world.clock.wall() + timedelta(seconds=when - now) if when is not None else None
 
 
-def _message(job: Job, missing: list[str]) -> str:
+def _not_compiled(world: World, job: Job) -> dict[str, dict[str, Any]]:
+    """Code → why the results could not be compiled, as the dead letter and the summary say it; else empty."""
+    summary = world.desk(job.name).summary
+    failure = summary.results.get("failure") if summary and job.dead_gather else None
+    return {str(failure.get("code")): failure} if isinstance(failure, dict) else {}
+
+
+def _message(world: World, job: Job, missing: list[str]) -> str:
     if job.problem:
         return job.problem
     if job.done is not None and job.done.problem:
         return job.done.problem
     if job.dead_gather:
-        return f"The results could not be compiled. {CODES['compile_failed'].remedy}"
+        return _compile_failed(_not_compiled(world, job))
     if missing:
         return f"_DONE {'names' if missing[0] else 'counts'} {len(missing)} more images than arrived."
     if job.overflow:
         return "More images than are held at a time; the rest follows."
     return "Cancelled: delete _CANCEL to go on." if job.cancelled else ""
+
+
+def _compile_failed(failures: dict[str, dict[str, Any]]) -> str:
+    general, words = CODES["compile_failed"], "The results could not be compiled"
+    for code, failure in failures.items():
+        message, remedy = str(failure.get("message") or ""), str(failure.get("remedy") or general.remedy)
+        said = message if message not in ("", general.meaning) else ""
+        return " ".join(part for part in (f"{words} ({code}).", said, remedy) if part)
+    return f"{words}. {general.remedy}"
 
 
 def _trouble(world: World, job: Job) -> str:
@@ -222,7 +238,7 @@ def _padded(data: bytes, to: int) -> bytes:
     return data + b" " * (-len(data) % to)
 
 
-def line(status: Status) -> bytes:
+def line(job: Job, status: Status) -> bytes:
     """The status as one line of at most 200 bytes: what a bad link can carry."""
     images = status.images
     text = f"{status.state} {images['done']}/{images['total']} done"
@@ -231,13 +247,22 @@ def line(status: Status) -> bytes:
     text += f" {lost} missing" if lost else ""
     unclear = status.message.startswith("_DONE holds")
     text += " _DONE unreadable" if unclear else ""
-    text += (
-        " all received" if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not (lost or unclear) else ""
-    )
+    if status.closed and status.state in ("SUCCEEDED", "PARTIAL") and not (lost or unclear):
+        text += f" {_arrival(job)}"
     stamp = status.updated_at.strftime("%Y-%m-%dT%H:%M:%SZ") if status.updated_at else ""
     text += f" {stamp} {status.revision} {status.job}"
     cut = text.encode("utf-8", "replace")[:LINE_BYTES].decode("utf-8", "ignore").encode()
     return cut + b" " * (LINE_BYTES - len(cut)) + b"\n"
+
+
+def _arrival(job: Job) -> str:
+    """What is known of the images of a closed job that lacks nothing. Who wipes a card reads this."""
+    if job.manifest is None and (job.done is None or not (job.done.names or job.done.count)):
+        return "unchecked" if job.done else "no _DONE"
+    if job.manifest is None and job.done is not None and not job.done.names:
+        return "count met"
+    gone = closing.gone(job)
+    return f"{gone} gone" if gone else "all received"
 
 
 def received(world: World, job: Job) -> Iterator[ReceivedFile]:

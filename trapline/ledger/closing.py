@@ -56,6 +56,15 @@ def _is_here(job: Job, rel: str, sha256: str) -> bool:
     return not image.sha256 or image.sha256 == sha256
 
 
+def gone(job: Job) -> int:
+    """How many images that the manifest lists or `_DONE` names are not known to be in the bucket, as it names them."""
+    if job.manifest is not None:
+        return sum(1 for rel in job.listed if (image := job.images.get(rel)) is None or not image.etag)
+    named = job.done.names.items() if job.done else ()
+    images = ((job.images.get(rel), sha) for rel, sha in named)
+    return sum(1 for image, sha in images if image and not (image.etag and image.sha256 == sha))
+
+
 def may_close(job: Job, now: float, refresh: float, settle: float) -> bool:
     """The closing condition: it says nothing of work that is still running."""
     if job.cancelled or job.problem or job.unsettled:

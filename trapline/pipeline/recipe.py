@@ -39,6 +39,12 @@ def resolve_pins(
     return pins
 
 
+def lone_pin(stage: Stage) -> Pin:
+    """The pin of a stage that runs for a job which none could be resolved for; the stage has no model."""
+    above = Pin(stage="", recipe="", function="", version="")
+    return _pin(stage, None, {}, dict.fromkeys(stage.parents, above), {})
+
+
 def pipeline_digest(pipeline: Pipeline) -> str:
     """Digest of the stages and the versions of their functions: what an engine read when it began."""
     functions = {f.name: f.version for stage in pipeline.stages.values() for f in stage.functions.values()}

@@ -6,7 +6,7 @@ Field names are what users read with `mc cat … | jq`. No behaviour beyond read
 from trapline.records.base import SCHEMA, Frozen, Record, SchemaNewer, load
 from trapline.records.control import Inflight, InflightTask, JobControl, Request, Seen
 from trapline.records.dead_letter import DeadLetter, codes_in_words, in_words
-from trapline.records.events import NEWS, USUAL, Audience, Event
+from trapline.records.events import NEWS, USUAL, Audience, Event, Told
 from trapline.records.image import FileRef, ImageRecord, ModelRef, ProducedBy, Received, Source, StageNote, Usage
 from trapline.records.manifest import (
     LEAST_LINKS,
@@ -21,6 +21,7 @@ from trapline.records.manifest import (
     PipelineConfig,
     StageChoice,
     read_manifest,
+    read_sender,
 )
 from trapline.records.outcome import ItemOutcome, Outcome
 from trapline.records.pin import Pin
@@ -82,9 +83,11 @@ __all__ = [
     "Status",
     "Summary",
     "Ticket",
+    "Told",
     "Usage",
     "codes_in_words",
     "in_words",
     "load",
     "read_manifest",
+    "read_sender",
 ]

@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from trapline.errors import ManifestError
 from trapline.records.base import Frozen
@@ -99,6 +99,39 @@ def read_manifest(data: bytes, where: str) -> Manifest:
         raise ManifestError(f"{where} is not a job manifest: {first_problem(error)}.", remedy=_MANIFEST_HINT) from None
 
 
+def read_sender(data: bytes) -> Manifest:
+    """Of a manifest that is refused: who sent it, and whom to tell. Whatever else is in it, and wrong, is left out."""
+    try:
+        raw = json.loads(data if len(data) <= MANIFEST_BYTES else b"{}")
+    except (ValueError, RecursionError):
+        raw = {}
+    raw = raw if isinstance(raw, dict) else {}
+    project, job = (raw[name] if isinstance(raw.get(name), str) else "" for name in ("projectId", "jobId"))
+    return Manifest.model_construct(
+        projectId=project,
+        jobId=job,
+        sourceImages=(),
+        pipelineConfig=PipelineConfig() if raw.get("pipelineConfig") else None,
+        callback=_callback(raw.get("callback")),
+    )
+
+
+def _callback(raw: Any) -> Callback | None:
+    """What of a callback can be used; None where its address or its token cannot."""
+    said = {name: raw[name] for name in Callback.model_fields if name in raw} if isinstance(raw, dict) else {}
+    for _ in range(2):  # all that is wrong is named at once
+        try:
+            check_values(said, MANIFEST_DEPTH)
+            return Callback.model_validate(said)
+        except ValidationError as error:
+            wrong = {place["loc"][0] for place in error.errors(include_url=False)}
+            said = {} if wrong & _WHOM else {name: value for name, value in said.items() if name not in wrong}
+        except (ValueError, RecursionError):
+            return None
+    return None
+
+
+_WHOM = {"callbackUrl", "callbackToken"}
 _MANIFEST_HINT = (
     'Expected JSON like {"sourceImages": [{"id": "1", "url": "https://…/a.jpg"}]}; see docs/reference/manifest.md.'
 )

@@ -68,12 +68,13 @@ class Summary(Record):
 class Receipt(Record):
     """Proof that one revision was told, or that there was nobody to tell or no wish to hear.
 
-    `<N>-<hash8>.json` is about the client, `<N>-<hash8>.people.json` about those that pipeline.yaml names.
+    `<N>-<hash8>.json` is about the client, `<N>-<hash8>.people.json` about those that pipeline.yaml names. In place of
+    `<N>-<hash8>`, `refused-<hash8>` is a manifest that was refused.
     """
 
     type: Literal["trapline.receipt"] = "trapline.receipt"
     job: str
-    revision: str  # `<N>-<hash8>`
+    revision: str  # `<N>-<hash8>`, or `refused-<hash8>`
     outcome: str  # `told`, `nobody`, `overtaken`, `unwanted`
     webhook_id: str = ""
     attempts: int = 1

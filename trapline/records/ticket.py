@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trapline.records.base import Frozen
-from trapline.records.events import Audience, Event
+from trapline.records.events import Audience, Told
 from trapline.records.image import FileRef, Received
 from trapline.records.pin import Pin
 
@@ -52,10 +52,10 @@ class NotifyOrder(Frozen):
     """Whom to tell of what. Tokens and addresses are read by the worker, never carried."""
 
     to: Audience = "client"
-    event: Event = "completed"
-    revision: str = ""  # `<N>-<hash8>`; empty: news of an open job
+    event: Told = "completed"
+    revision: str = ""  # `<N>-<hash8>`; empty: there is none to tell of
     summary: str = ""  # the key of the revision's own summary
-    news: dict[str, Any] = {}  # what there is to say of an open job
+    news: dict[str, Any] = {}  # what there is to say of an open job, or of a manifest that was refused
     webhook_id: str
     overtaken: bool = False
     reached: tuple[int, ...] = ()  # people who were told already: places in `notify.to`

@@ -176,13 +176,13 @@ class GatherItem:
 
 @dataclass
 class NotifyItem:
-    """One message: of a final revision, of a job that is still open, or a test."""
+    """One message: of a final revision, of a job that is still open, of a manifest that was refused, or a test."""
 
     job: str
-    event: str  # opened, progress, completed, updated; or test
+    event: str  # opened, progress, completed, updated; failed: a manifest that was refused; or test
     to: str  # client, or people: those that pipeline.yaml names
-    summary: Summary | None  # of the revision; None: news of an open job
-    news: dict[str, Any]  # what there is to say of an open job
+    summary: Summary | None  # of the revision; None: there is none to tell of
+    news: dict[str, Any]  # what there is to say of an open job; or `message`: why the manifest was refused
     callback: Callback | None = field(repr=False)  # None for people; its address may hold a secret, too
     form: str  # of the body about a revision: standard, or antenna
     client: dict[str, Any]  # jobId and pipelineRequestId, as the pipeline-controller's form has them

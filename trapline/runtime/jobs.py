@@ -100,7 +100,7 @@ class JobStages:
     def _read_object(self, bucket: str | None, key: str, max_bytes: int) -> bytes:
         store = self._store if bucket is None else self._other(bucket)
         if store.head(key).size > max_bytes:
-            raise Permanent(f"{key!r} is larger than {max_bytes} bytes.", code="fetch_too_large")
+            raise Permanent(f"The object is larger than {max_bytes} bytes.", code="fetch_too_large")
         return store.get(key).data
 
     def _store_fetched(self, item: Item, result: Any, until: float) -> ItemOutcome:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, BinaryIO
 
-from trapline.errors import ConfigError, Failure, NotFound, Permanent
+from trapline.errors import ConfigError, Failure, ManifestError, NotFound, Permanent
 from trapline.keys import Layout
 from trapline.pipeline.notices import resolved
 from trapline.pipeline.spec import Notices
 from trapline.records import (
+    USUAL,
+    Callback,
     ItemOutcome,
     Manifest,
     NotifyOrder,
@@ -21,6 +23,7 @@ from trapline.records import (
     Ticket,
     load,
     read_manifest,
+    read_sender,
 )
 from trapline.runtime.functions import Handler
 from trapline.runtime.images import as_failure, failed
@@ -71,7 +74,7 @@ class Messages:
             to=order.to,
             summary=summary,
             news=order.news,
-            callback=manifest.callback if manifest and order.to == "client" else None,
+            callback=_callback(order, manifest),
             form=manifest.told_as if manifest else "standard",
             client=_client(job, manifest),
             webhook_id=order.webhook_id,
@@ -91,14 +94,18 @@ class Messages:
         return summary
 
     def _manifest(self, job: str) -> Manifest | None:
+        """A job's manifest; of one that is refused what can be read."""
         key = self._layout.manifest(job)
         try:
-            return read_manifest(self._store.get(key).data, key)
+            data = self._store.get(key).data
+            return read_manifest(data, key)
         except NotFound:
             return None
+        except ManifestError:
+            return read_sender(data)
 
     def _links(self, order: NotifyOrder, manifest: Manifest | None, summary: Summary | None) -> dict[str, str]:
-        callback = manifest.callback if manifest and order.to == "client" else None
+        callback = _callback(order, manifest)
         lasting = (callback.links if callback else None) or self._notices.links
         return {file.name: self._link(file.key, lasting) for file in (summary.files if summary else ())}
 
@@ -121,6 +128,13 @@ class Messages:
     def _file(self, summary: Summary | None, name: str) -> BinaryIO:
         """A file of the revision. Raises `KeyError` where it has none of that name."""
         return self._store.open({file.name: file.key for file in (summary.files if summary else ())}[name])
+
+
+def _callback(order: NotifyOrder, manifest: Manifest | None) -> Callback | None:
+    """The client to tell. What a refused manifest wishes is known here alone."""
+    callback = manifest.callback if manifest and order.to == "client" else None
+    wished = callback is not None and any(event in callback.on for event in USUAL)
+    return callback if wished or order.event != "failed" else None
 
 
 def _only(results: list[Any]) -> Failure | dict[str, Any]:

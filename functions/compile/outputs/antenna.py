@@ -16,6 +16,7 @@ _CORNERS = ("x1", "y1", "x2", "y2")
 _SECRET = re.compile(
     r"sig|token|cred|secret|key|auth|pass|policy", re.IGNORECASE
 )  # names in the query of a signed address
+_USER = re.compile(r"^((?:[a-z][a-z0-9+.-]*:(?=/))?/*)(?:[^/?#\[]*:(?!\d{0,5}/)[^?#]*@|[^/?#]*@)", re.IGNORECASE)
 
 
 def write(results: Results, open: Open) -> list[str]:
@@ -47,10 +48,7 @@ def _address(url: Any) -> str:
     """An image's address as the manifest has it, without what lets its reader in: results are for more people."""
     if not isinstance(url, str):
         return ""
-    scheme, there, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    plain = f"{scheme}{there}{host.rpartition('@')[2]}{slash}{path}" if there else url
-    before, mark, query = plain.partition("?")
+    before, mark, query = _USER.sub(r"\1", url).partition("?")
     return before if _SECRET.search(query) else before + mark + query
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -32,8 +33,11 @@ def of_image(results: Results, picture: Picture, taxa: Taxa) -> Iterator[bytes]:
     event = results.bursts.around(picture.rel)
     assert event is not None
     about = _about(results, picture, event)
+    idents = Counter(str(detection.get("id") or "") for detection, _ in picture.named)
     for number, (detection, top) in enumerate(picture.named, start=1):
-        yield _row({**about, **_seen(picture, taxa, detection, top), "observationID": f"{picture.rel}#{number}"})
+        own = str(detection.get("id") or "")  # it stays when a person says that others are nothing
+        ident = f"{picture.rel}#{own if own and idents[own] == 1 else number}"
+        yield _row({**about, **_seen(picture, taxa, detection, top), "observationID": ident})
     if not picture.named:
         looked = picture.line.get("detections") is not None
         said = picture.listed[0][1] if picture.listed else {}  # a person says that there is nothing
