@@ -64,7 +64,12 @@ def _tries(place: Place, job: str) -> Iterator[dict[str, Any]]:
             alone = replace(people, people={position: address}, sent=[], reached=[])
             yield {"to": f"notify.to {position + 1}", **_sent(handler, alone)}
         for position, error in people.lacking.items():
-            lacks = {"told": False, "code": "notice_failed", "answer": error.message, "remedy": _HERE.format(error.remedy)}
+            lacks = {
+                "told": False,
+                "code": "notice_failed",
+                "answer": error.message,
+                "remedy": _HERE.format(error.remedy),
+            }
             yield {"to": f"notify.to {position + 1}", "sent": None, **lacks}
 
 

@@ -59,7 +59,7 @@ class Callback(Frozen):
     def _can_sign(cls, token: str) -> str:
         """Known with the manifest, not at the first message, which is days later."""
         if token.startswith(SECRET_PREFIX) and not _is_secret(token.removeprefix(SECRET_PREFIX)):
-            raise ValueError(f"what follows {SECRET_PREFIX} is not base64; give 24 to 64 bytes, padded, without - and _")
+            raise ValueError(f"what follows {SECRET_PREFIX} is not base64; give 24 to 64 bytes, without - and _")
         return token
 
     @property
