@@ -24,7 +24,8 @@ _MANIFESTS = """
 ## Manifests
 
 A refused manifest makes its job `FAILED`; the reason is the `message` of `status/<job>.json`, and a copy of it lies
-under `quarantine/`. The limits are under [the job manifest](manifest.md). Mend the manifest and drop it again.
+under `quarantine/`. Its client is told, where the address in it can be read. The limits are under
+[the job manifest](manifest.md). Mend the manifest and drop it again.
 """
 _LIMITS = """
 ## Limits

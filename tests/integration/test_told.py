@@ -191,9 +191,16 @@ def test_a_test_message_says_what_was_sent_and_answered_and_changes_nothing(tmp_
             shown = served.trapline("notify", "--test", "ecos/j1", rc=1)
             assert "answered 410" in shown and "planted" not in shown
             client.ways[:] = ["200"]
+            people.ways[:] = ["410"]
+            failed = json.loads(served.trapline("notify", "--test", "ecos/j1", "--json", rc=1))["messages"]
+            assert [one["told"] for one in failed] == [True, False, True]
+            assert "notify.to" in failed[1]["remedy"] and "--test" not in failed[1]["remedy"]
+            people.ways[:] = ["200"]
             del served.env["PEOPLE_PASSWORD"]
             lacks = json.loads(served.trapline("notify", "--test", "ecos/j1", "--json", rc=1))["messages"]
             assert [one["told"] for one in lacks] == [True, True, False] and "${PEOPLE_PASSWORD}" in lacks[2]["answer"]
+            shown = served.trapline("notify", "--test", "ecos/j1", rc=1)
+            assert "client" in shown and "answered 200" in shown and "${PEOPLE_PASSWORD} is not in" in shown
 
 
 def test_a_developer_sees_what_comes_and_whether_it_is_signed_rightly(tmp_path: Path) -> None:

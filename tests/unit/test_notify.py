@@ -238,9 +238,7 @@ def test_why_a_manifest_was_refused_is_said_in_either_form(client: Client, form:
         assert (said["jobId"], said["message"]) == ("ea12", news["message"]) and "data" not in said
 
 
-@pytest.mark.parametrize(
-    "token", ["hunter2\r\nX-Evil: 1", " hunter2", "hunter2\x00", "hünter2", "whsec_hunter2hunter", "whsec_"]
-)
+@pytest.mark.parametrize("token", ["hunter2\r\nX-Evil: 1", " hunter2", "hunter2\x00", "hünter2"])
 def test_a_token_that_cannot_be_used_is_said_without_repeating_it(client: Client, token: str) -> None:
     failure = told(Item(callback(client, token=token)))
     assert isinstance(failure, Permanent) and failure.code == "callback_failed"

@@ -110,6 +110,22 @@ def test_a_client_that_wants_no_results_is_not_told_that_there_are_none(project:
     assert all(item.callback is None for _, item in told.items)
 
 
+@pytest.mark.parametrize("token", ["whsec_hunter2hunter", "whsec_", "whsec_aHVudGVyMg-_", "whsec_hünter2"])
+def test_a_secret_that_cannot_sign_is_refused_with_its_manifest_and_not_repeated(
+    project: Path, told: Told, token: str
+) -> None:
+    world = play(project, 300, {"callback": {"callbackUrl": URL, "callbackToken": token}})
+    status = read(world.store, f"status/{JOB}.json")
+    assert status["state"] == "FAILED" and "callback.callbackToken" in status["message"]
+    assert "not base64" in status["message"] and "nter2" not in status["message"]
+    assert all(item.callback is None for _, item in told.items)
+
+
+def test_a_secret_that_signs_is_taken(project: Path, told: Told) -> None:
+    play(project, 300, {"callback": {"callbackUrl": URL, "callbackToken": "whsec_aHVudGVyMmh1bnRlcjI="}})
+    assert told.kinds() == ["completed"]
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -10,7 +10,7 @@ from typing import Any
 
 from trapline.cli import jobs, words
 from trapline.cli.place import Place
-from trapline.errors import ConfigError, Failure
+from trapline.errors import CODES, ConfigError, Failure
 from trapline.pipeline.load import Stage
 from trapline.pipeline.parameters import resolve_parameters
 from trapline.records import NotifyOrder
@@ -20,6 +20,11 @@ from trapline.runtime.items import Context, NotifyItem
 from trapline.runtime.messages import WEBHOOK_SECRET, Messages
 
 _WORDS = "This is a test. Nothing happened to the job."
+_HERE = "{} A test reads it where the test is run."
+_REMEDIES = {  # in place of the codes' own, which are about a message that left a dead letter
+    "callback_failed": "Check the client's server, and the manifest's callbackUrl and callbackToken.",
+    "notice_failed": "Correct the address in pipeline.yaml's `notify.to`, or what it names, and try again.",
+}
 
 
 def test(place: Place, what: str, *, as_json: bool) -> int:
@@ -59,7 +64,12 @@ def _tries(place: Place, job: str) -> Iterator[dict[str, Any]]:
             alone = replace(people, people={position: address}, sent=[], reached=[])
             yield {"to": f"notify.to {position + 1}", **_sent(handler, alone)}
         for position, error in people.lacking.items():
-            lacks = {"told": False, "code": "notice_failed", "answer": error.message, "remedy": error.remedy}
+            lacks = {
+                "told": False,
+                "code": "notice_failed",
+                "answer": error.message,
+                "remedy": _HERE.format(error.remedy),
+            }
             yield {"to": f"notify.to {position + 1}", "sent": None, **lacks}
 
 
@@ -86,9 +96,15 @@ def _sent(handler: Handler, item: NotifyItem) -> dict[str, Any]:
         result = as_failure(error)
     sent = {"sent": item.sent[0] if item.sent else None}
     if isinstance(result, Failure):
-        return {**sent, "told": False, "code": result.code, "answer": result.message, "remedy": result.remedy}
+        return {**sent, "told": False, "code": result.code, "answer": result.message, "remedy": _remedy(result)}
     answer = (result.get("detail") or {}).get("status")
     return {**sent, "told": True, "answer": f"answered {answer}" if answer else "taken"}
+
+
+def _remedy(failure: Failure) -> str:
+    known = CODES.get(failure.code)
+    own = known is None or failure.remedy != known.remedy
+    return failure.remedy if own else _REMEDIES.get(failure.code, failure.remedy)
 
 
 def _show(job: str, tried: list[dict[str, Any]]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from datetime import timedelta
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from trapline.errors import ManifestError
 from trapline.records.base import Frozen
@@ -53,10 +54,25 @@ class Callback(Frozen):
     format: Format | None = None  # None: what the manifest's own form asks for
     links: timedelta | None = Field(None, ge=LEAST_LINKS, le=MOST_LINKS)  # presigned https links, good for so long
 
+    @field_validator("callbackToken")
+    @classmethod
+    def _can_sign(cls, token: str) -> str:
+        """Known with the manifest, not at the first message, which is days later."""
+        if token.startswith(SECRET_PREFIX) and not _is_secret(token.removeprefix(SECRET_PREFIX)):
+            raise ValueError(f"what follows {SECRET_PREFIX} is not base64; give 24 to 64 bytes, without - and _")
+        return token
+
     @property
     def signs(self) -> bool:
         """Whether the token is a secret that signs, and is never sent."""
         return self.callbackToken.startswith(SECRET_PREFIX)
+
+
+def _is_secret(text: str) -> bool:
+    try:
+        return bool(b64decode(text, validate=True))
+    except ValueError:
+        return False
 
 
 class Manifest(Frozen):
