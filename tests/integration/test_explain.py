@@ -118,7 +118,7 @@ FATES = {
     f"{NIGHT}/DCIM/empty.JPG": ("failed", "empty_file"),
     "clip.MOV": ("ignored", "no stage reads .mov"),
     "lost.JPG": ("not_received", CODES["not_received"].meaning),
-    "deleted.JPG": ("gone", "came and was read, but it is not in the bucket any more"),
+    "st7/open/deleted.JPG": ("gone", "came and was read, but it is not in the bucket any more"),
     "stopped": ("cancelled", "delete _CANCEL"),
     "dropped.jpg": ("unlisted", "does not list it (any more)"),
     "id-kept": ("done", "detection"),
