@@ -61,6 +61,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         # what follows no engine sees
         (served.incoming / "st7/late").mkdir()
         (served.incoming / "st7/late/waiting.JPG").write_bytes(night(8))
+        (served.incoming / "st7/open/deleted.JPG").unlink()
         (served.incoming / NIGHT / "DCIM/replaced since.JPG").write_bytes(night(9))
         (card / "moths.JPG").write_bytes(night(2))
         (card / "empty.JPG").write_bytes(night(3))
@@ -88,8 +89,9 @@ def _play(served: Engine, folder: Path) -> None:
     served.put(f"labels/{NIGHT}.csv", f"file,label,reviewer\n{NIGHT}/DCIM/sheet.JPG,silver y,Ada\n".encode())
     served.closed(NIGHT, 3)
     # a card of which one image never came, in a job that stays open
-    named = {"here.JPG": night(10), "lost.JPG": night(11)}
-    served.upload("st7/open", {"here.JPG": night(10), "nothing yet.JPG": b""}, done=sums(named))
+    came = {"here.JPG": night(10), "deleted.JPG": night(14)}
+    named = {**came, "lost.JPG": night(11)}
+    served.upload("st7/open", {**came, "nothing yet.JPG": b""}, done=sums(named))
     # a job that is cancelled
     served.put("incoming/st7/stop/_CANCEL", b"x")
     until(lambda: served.status("st7/stop").get("state"))
@@ -107,6 +109,7 @@ def _play(served: Engine, folder: Path) -> None:
     served.put("jobs/ecos/m2.json", json.dumps(listed).encode())
     served.closed("ecos/m2")
     until(lambda: served.status("st7/open").get("not_received"))
+    until(lambda: served.get("classifications/st7/open/deleted.JPG.json"))
 
 
 FATES = {
@@ -115,6 +118,7 @@ FATES = {
     f"{NIGHT}/DCIM/empty.JPG": ("failed", "empty_file"),
     "clip.MOV": ("ignored", "no stage reads .mov"),
     "lost.JPG": ("not_received", CODES["not_received"].meaning),
+    "st7/open/deleted.JPG": ("gone", "came and was read, but it is not in the bucket any more"),
     "stopped": ("cancelled", "delete _CANCEL"),
     "dropped.jpg": ("unlisted", "does not list it (any more)"),
     "id-kept": ("done", "detection"),

@@ -51,15 +51,31 @@ def _never_read(story: Explanation) -> Fate | None:
         todo = "Nothing, if it is no image; copy it elsewhere before the card is wiped: it is not in the results."
         return Fate("ignored", f"It is ignored: {story.ignored}. It is counted in the job's status.", todo)
     if story.not_received:
-        code = CODES["not_received"]
         if story.size is None:
-            return Fate("not_received", code.meaning, code.remedy)
+            return _gone(story) or Fate("not_received", CODES["not_received"].meaning, CODES["not_received"].remedy)
         return Fate(
             "not_received",
             "`_DONE` names the file with another sha256 than the bucket's: it was damaged on the way, or changed.",
             f"Copy it from the card again. `_DONE` says {story.done_sha256[:16]}…",
         )
     return None
+
+
+def _gone(story: Explanation) -> Fate | None:
+    """An image that `_DONE` names and that came once: a record, a failure or a revision knows its bytes."""
+    known = story.sha256_read or next((told.sha256 for told in story.revisions if told.sha256), "")
+    if not known:
+        return None
+    if known != story.done_sha256:
+        what = "The image came with another sha256 than `_DONE` names, and is not in the bucket any more."
+        return Fate("not_received", what, CODES["not_received"].remedy)
+    kept = (
+        "What was read of it stays." if story.sha256_read else f"The results of {story.revisions[0].revision} have it."
+    )
+    return Fate("gone", f"The image came and was read, but it is not in the bucket any more. {kept}", _AGAIN)
+
+
+_AGAIN = "If that was not meant, upload it again; the job reopens by itself."
 
 
 def _failed(story: Explanation) -> Fate | None:
@@ -104,8 +120,7 @@ def _unfinished(story: Explanation) -> Fate | None:
 def _absent(story: Explanation) -> Fate:
     if story.listed:
         return Fate("waiting", "The manifest lists it, and it is still to be fetched.", _to_hurry(story))
-    todo = "If that was not meant, upload it again; the job reopens by itself."
-    return Fate("gone", "The image is not in the bucket (any more), and nothing was kept of it.", todo)
+    return Fate("gone", "The image is not in the bucket (any more), and nothing was kept of it.", _AGAIN)
 
 
 def _why_waiting(story: Explanation) -> str:
