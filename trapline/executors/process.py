@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import OrderedDict
 from multiprocessing.connection import Connection
@@ -36,16 +38,22 @@ class WorkerProcess:
     """
 
     def __init__(self, config: WorkerConfig, python: Path | None = None) -> None:
+        self._scratch = _scratch()  # what a worker that is killed leaves, goes with it
+        own = {**environment(config.threads), "PYTHONUNBUFFERED": "1", "TMPDIR": self._scratch or tempfile.gettempdir()}
         ours, theirs = socket.socketpair()
-        with theirs, ours:
-            self._process = subprocess.Popen(
-                [*_interpreter(python), "-m", "trapline.executors.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**_surroundings(python), **environment(config.threads), "PYTHONUNBUFFERED": "1"},
-                start_new_session=True,  # a Ctrl-C is the engine's to answer
-            )
-            self._connection = Connection(ours.detach())
+        try:
+            with theirs, ours:
+                self._process = subprocess.Popen(
+                    [*_interpreter(python), "-m", "trapline.executors.worker", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env={**_surroundings(python), **own},
+                    start_new_session=True,  # a Ctrl-C is the engine's to answer
+                )
+                self._connection = Connection(ours.detach())
+        except OSError:
+            self._clear()
+            raise
         self._connection.send_bytes(config.model_dump_json().encode())
         self._waiting: OrderedDict[str, tuple[Ticket, asyncio.Future[Outcome]]] = OrderedDict()
         self._running: tuple[str, float] | None = None  # ticket id, when it began
@@ -127,7 +135,7 @@ class WorkerProcess:
             future.cancel()
         self._waiting.clear()
         self._process.kill()
-        await asyncio.to_thread(self._process.wait)
+        await asyncio.to_thread(self._ended)
 
     # -- what it says
 
@@ -181,11 +189,28 @@ class WorkerProcess:
         self._waiting.clear()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        self._loop.run_in_executor(None, self._process.wait)
+        self._loop.run_in_executor(None, self._ended)
+
+    def _ended(self) -> None:
+        """Wait for the process, and remove the files that it worked with."""
+        self._process.wait()
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _drop_connection(self) -> None:
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
+
+
+def _scratch() -> str:
+    """A folder for a worker's temporary files; empty where the disk has no room for one more."""
+    try:
+        return tempfile.mkdtemp(prefix="trapline-worker-")
+    except OSError:
+        return ""
 
 
 def _interpreter(python: Path | None) -> list[str]:
