@@ -113,7 +113,7 @@ def _etag_in_seal(right: Any) -> Any:
 
 
 def _clients_alone(right: Any) -> Any:
-    return lambda job: [message for message in right(job) if message.to == "client"]
+    return lambda world, job: [message for message in right(world, job) if message.to == "client"]
 
 
 def _dead_letters_in_seal(right: Any) -> Any:
