@@ -220,8 +220,7 @@ def _typed(served: Engine, tmp_path: Path, card: Path, job: str) -> tuple[list[s
     block, other = re.findall(r"(?:^    .*mc cat [^\n]*\.sha256.*\n(?:    .*\n)*)", HOW_TO.read_text(), re.M)
     config = f"{minio_client()} --config-dir {tmp_path / 'mc'}"
     typed = [
-        text.replace("traps/traps/", "trap/traps/")
-        .replace("st7/2026-11-20", job)
+        text.replace("st7/2026-11-20", job)
         .replace("/tmp/", f"{tmp_path}/mc/")
         .replace("cd /media/card", "true")
         .replace("mc cat", f"{config} cat")
