@@ -39,7 +39,7 @@ def setup(
     where: Where = HERE,
     json_: Json = False,
 ) -> None:
-    """Have the bucket tell of new objects under incoming/, jobs/ and control/requests/, and of removals that matter.
+    """Have the bucket tell of what is new under incoming/, jobs/, labels/ and control/requests/, and of removals.
 
     Rules of others stay as they are, and may be run again: it brings its own rules up to date. Where the store has no
     API for this, it prints what to do by hand, and the exit code is 1.

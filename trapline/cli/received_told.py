@@ -63,8 +63,8 @@ def tell(out: Console, checked: Checked) -> None:
     images = words.plural(len(card.images), "image")
     words.say(out, f"{images} on the card ({words.size(card.size)}), {len(found.of('received')):,} received")
     _tell_shift(out, found)
-    _tell_images(out, "missing", found.of("missing"))
-    _tell_images(out, "damaged", found.of("damaged"))
+    _tell_images(out, "missing", found.of("missing"), "red")
+    _tell_images(out, "damaged", found.of("damaged"), "red")
     _tell_images(out, "not yet", found.of("not_yet"), "yellow")
     _tell_files(out, "could not be checked", card.unchecked, style="red")
     _tell_failed(out, found)
@@ -85,27 +85,23 @@ def _tell_shift(out: Console, found: Comparison) -> None:
         words.say(out, f"  {len(others)} under another name, such as {words.safe(first.image.name)} as {name}")
 
 
-def _tell_images(out: Console, what: str, images: list[Compared], style: str = "red") -> None:
-    if not images:
+def _tell_images(out: Console, what: str, images: list[Compared], style: str) -> None:
+    _tell_named(out, what, [(compared.image.name, compared.why) for compared in images], style)
+
+
+def _tell_files(out: Console, what: str, files: list[CardFile], style: str) -> None:
+    _tell_named(out, what, [(file.name, file.why) for file in files], style)
+
+
+def _tell_named(out: Console, what: str, named: list[tuple[str, str]], style: str) -> None:
+    """How many there are, and the first of them with the reason of each."""
+    if not named:
         return
-    words.say(out, f"{len(images):,} {what}:", style=style)
-    for compared in images[:NAMED]:
-        words.say(out, f"    {words.safe(compared.image.name)}: {compared.why}")
-    _more(out, len(images))
-
-
-def _tell_files(out: Console, what: str, files: list[CardFile], style: str = "") -> None:
-    if not files:
-        return
-    words.say(out, f"{len(files):,} {what}:", style=style)
-    for file in files[:NAMED]:
-        words.say(out, f"    {words.safe(file.name)}: {words.safe(file.why)}")
-    _more(out, len(files))
-
-
-def _more(out: Console, count: int) -> None:
-    if count > NAMED:
-        words.say(out, f"    … and {count - NAMED:,} more; --json names all")
+    words.say(out, f"{len(named):,} {what}:", style=style)
+    for name, why in named[:NAMED]:
+        words.say(out, f"    {words.safe(name)}: {words.safe(why)}")
+    if len(named) > NAMED:
+        words.say(out, f"    … and {len(named) - NAMED:,} more; --json names all")
 
 
 def _tell_failed(out: Console, found: Comparison) -> None:

@@ -296,9 +296,9 @@ class Dispatcher:
 
     def _tell(self, name: str, job: Job, desk: Desk, now: float, wake: list[float]) -> None:
         for message in notifying.owed(self.world, job):
-            due = desk.notify_at.get(message.key, 0.0)
+            due = desk.notify_at.get(message.name, 0.0)
             if due <= now:
-                self._start(name, f"notify {message.key}", partial(notifying.notify, self.world, message))
+                self._start(name, f"notify {message.name}", partial(notifying.notify, self.world, message))
             else:
                 wake.append(due)
         self._news(name, job, now, wake)

@@ -48,11 +48,6 @@ class Message:
     to: Audience
 
     @property
-    def key(self) -> str:
-        """What the desk knows it by."""
-        return self.name
-
-    @property
     def revision(self) -> str:
         if isinstance(self.about, Rejected):
             return f"refused-{hashlib.sha256(self.about.etag.encode()).hexdigest()[:8]}"
@@ -60,7 +55,7 @@ class Message:
 
     @property
     def name(self) -> str:
-        """What its receipt and its dead letter are called."""
+        """What its receipt and its dead letter are called, and what the desk knows it by."""
         return self.revision if self.to == "client" else f"{self.revision}.{self.to}"
 
     @property
@@ -101,7 +96,7 @@ async def notify(world: World, message: Message) -> None:
     if stage is None:
         job.untold, job.untold_people = [], []
         return
-    if (letter := desk.notify_letters.get(message.key)) is not None:
+    if (letter := desk.notify_letters.get(message.name)) is not None:
         await _give_up(world, message, letter)
         return
     keys = [world.layout.receipt(message.job, message.name)]
@@ -126,7 +121,7 @@ async def notify(world: World, message: Message) -> None:
     elif item is not None or outcome.died or outcome.recipe_refused:
         await _failed(world, stage, message, outcome, item)
     else:
-        desk.notify_at[message.key] = world.now() + 1.0
+        desk.notify_at[message.name] = world.now() + 1.0
 
 
 def _wanted(world: World, job: Job, message: Message) -> bool:
@@ -137,7 +132,7 @@ def _wanted(world: World, job: Job, message: Message) -> bool:
 
 
 def _ticket(world: World, stage: Stage, message: Message) -> Ticket:
-    attempt = world.desk(message.job).notify_tries.get(message.key, 0) + 1
+    attempt = world.desk(message.job).notify_tries.get(message.name, 0) + 1
     item = Item(rel=f"{message.job}/{message.name}", attempt=attempt)
     return ticket_of(world, stage, message.job, item, _order(world, message))
 
@@ -197,7 +192,7 @@ def _overtaken(world: World, message: Message, final: LastFinal) -> bool:
 
 
 async def _receipt(world: World, message: Message, webhook: str, body: dict[str, Any]) -> None:
-    tries = world.desk(message.job).notify_tries.get(message.key, 0)
+    tries = world.desk(message.job).notify_tries.get(message.name, 0)
     told, detail = str(body.get("outcome")), body.get("detail")
     receipt = Receipt(
         job=message.job,
@@ -219,8 +214,8 @@ async def _receipt(world: World, message: Message, webhook: str, body: dict[str,
 
 def _done(world: World, message: Message, told: str) -> None:
     job, desk, final = world.ledger.jobs[message.job], world.desk(message.job), message.about
-    desk.notify_tries.pop(message.key, None)
-    desk.notify_letters.pop(message.key, None)
+    desk.notify_tries.pop(message.name, None)
+    desk.notify_letters.pop(message.name, None)
     if isinstance(final, Rejected):
         desk.rejected_told.add(message.to)
         return
@@ -234,7 +229,7 @@ def _done(world: World, message: Message, told: str) -> None:
 
 
 async def _failed(world: World, stage: Stage, message: Message, outcome: Outcome, item: ItemOutcome | None) -> None:
-    desk, policy, key = world.desk(message.job), world.ledger.policy, message.key
+    desk, policy, key = world.desk(message.job), world.ledger.policy, message.name
     pin = _pin(world, stage, message.job)
     if outcome.recipe_refused and stage.name in world.ledger.jobs[message.job].pins:
         await opening.repin_stage(world, message.job, stage.name)

@@ -51,5 +51,3 @@ async def _clear(world: World, name: str, new: Summary) -> None:
             keys = [entry.key async for page in world.store.pages(folder) for entry in page]
             await world.store.delete(keys)
             await asyncio.sleep(0)
-    rolls = world.layout.roll(name, "").removesuffix(".jsonl")  # of provisional compiles that an engine did not survive
-    await world.store.delete([entry.key async for page in world.store.pages(rolls) for entry in page])
