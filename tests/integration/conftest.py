@@ -44,7 +44,7 @@ def calm(traps: Path, images: dict[str, bytes]) -> dict[str, bytes]:
         return contents(served.root)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open no other test can run an event loop in this thread
 def browser() -> Iterator[Browser]:
     """A headless Chromium: Debian's, or `$CHROMIUM`; skips on a machine without one, fails where CI lacks it."""
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")

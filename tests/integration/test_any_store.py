@@ -110,7 +110,7 @@ def test_what_is_uploaded_comes_out_as_results(way: tuple[Opened, str], tmp_path
     opened, trigger = way
     parts = tmp_path / "parts.jpg"
     parts.write_bytes(night(7) + bytes(11 * 2**20))  # what follows an image's end is not looked at
-    with opened(project(tmp_path / "traps"), tmp_path) as served:
+    with opened(project(tmp_path / "traps", {"depth": 2, "settle": "PT1H", "refresh": "PT0.5S"}), tmp_path) as served:
         in_parts = TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)
         served.s3.upload_file(str(parts), served.bucket, f"incoming/{JOB}/{PARTS}", Config=in_parts)
         carried = by_programs(served, tmp_path)

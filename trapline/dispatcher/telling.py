@@ -73,22 +73,23 @@ def _marks(world: World, job: Job) -> tuple[Any, ...]:
 
 
 async def write(world: World, name: str) -> None:
-    """Write a job's status, its one line, and from time to time the lists of what was received."""
+    """Write a job's status and its one line; before them, from time to time, the lists of what was received."""
     job, desk, layout = world.ledger.jobs[name], world.desk(name), world.layout
     seq, marks, now = job.seq, _marks(world, job), world.now()
     status = build(world, job, now)
     desk.status_at = now
     # Each by itself: where one is refused the others are told all the same.
-    await refusals.put(world, layout.status_of(name, ".json"), _padded(status.dump(), 4096))
-    await refusals.put(world, layout.status_of(name, ".txt"), line(job, status), "text/plain; charset=utf-8")
     if desk.received_seq != seq and (
         job.closed or job.cancelled or not job.busy or now - desk.received_at >= RECEIVED_EVERY + len(job.images) / 1000
     ):
+        # Lists come first: who reads that a job is closed finds all its files on them.
         desk.received_at = now
         files = list(received(world, job))
         await refusals.put(world, layout.status_of(name, ".received.csv"), table(files), "text/csv; charset=utf-8")
         await refusals.put(world, layout.status_of(name, ".sha256"), checksums(files), "text/plain; charset=utf-8")
         desk.received_seq = seq
+    await refusals.put(world, layout.status_of(name, ".txt"), line(job, status), "text/plain; charset=utf-8")
+    await refusals.put(world, layout.status_of(name, ".json"), _padded(status.dump(), 4096))
     desk.status_seq, desk.status_state = seq, marks
     world.on_change(name)
 
