@@ -19,18 +19,22 @@ from trapline.cli.interrupt import saying
 from trapline.cli.place import Place, s3_client
 from trapline.cli.results import show_found
 from trapline.cli.upload import Found, Sent, There, Upload, find_files
-from trapline.errors import ConfigError, ManifestError, TraplineError
+from trapline.errors import ConfigError, ManifestError, SurroundingsError, TraplineError
 from trapline.keys import CANCEL, Layout, suffix_of
 from trapline.records import Status, read_manifest
 from trapline.records.received import read_table
 from trapline.store.base import Store
 
 EXIT_FAILED, EXIT_CANCELLED = 3, 4
+_MOST_UNREAD = 20
 UNCHANGED_AFTER = 10.0  # seconds in which an engine would have taken up a changed manifest
 
 
 def submit(place: Place, what: Path, job: str | None, *, follow: bool, as_json: bool) -> None:
-    """Send, and follow unless told not to. Exits with 3 where images failed, 4 where the job is cancelled."""
+    """Send, and follow unless told not to.
+
+    Exits with 3 where images failed or could not be read here, with 4 where the job is cancelled.
+    """
     if not what.exists():
         raise ConfigError(
             f"There is no file or folder {str(what)!r}.", remedy="Name a folder of images, or a manifest (.json)."
@@ -38,12 +42,13 @@ def submit(place: Place, what: Path, job: str | None, *, follow: bool, as_json: 
     out = words.console(stderr=as_json)
     send = _send_folder if what.is_dir() else _send_manifest
     name, ended, told = send(place, what, job, out)
+    unread = EXIT_FAILED if told.get("unreadable") else 0
     if not follow:
         _tell_where(place, out, name, told, as_json)
-        return
+        raise SystemExit(unread)
     with saying(f"Stopped following; the engine goes on. Look with `trapline status {name}`."):
         status = _follow(place, name, ended, out)
-    raise SystemExit(_conclude(place, name, status, out, as_json))
+    raise SystemExit(_conclude(place, name, status, out, as_json) or unread)
 
 
 def _tell_where(place: Place, out: Console, job: str, told: dict[str, Any], as_json: bool) -> None:
@@ -89,15 +94,31 @@ def _send_folder(place: Place, folder: Path, job: str | None, out: Console) -> t
     layout.check_job(name)
     found = find_files(folder, name, layout, reader.limits)
     if not found.files:
+        _tell_unread(out, found.unread)
         raise ConfigError(f"There are no images in {folder}.", remedy=_why_none(found, layout))
     words.say(out, f"Job {words.safe(name)}: {words.plural(len(found.files), 'image')}, {words.size(found.size)}.")
     there = what_is_there(place, reader, name)
     with saying("Stopped. Run it again and it goes on; what was sent is not sent again."):
         with display(out, name) as shown:
             sent = _send(Upload(sender, there, layout, name, found.files), found, shown)
+        if not sent.sums:
+            _tell_unread(out, found.unread | sent.unread)
+            raise SurroundingsError(f"No image in {folder} can be read.", remedy="Mend that, and run it again.")
         mark = DoneMark(place, sender, reader, name, sent)
     _tell_sent(out, sent, found)
-    return name, mark.answered_by, {"sent": sent.files, "already_there": sent.already, "left_out": dict(found.left_out)}
+    unread = found.unread | sent.unread
+    _tell_unread(out, unread)
+    told = {"sent": sent.files, "already_there": sent.already, "left_out": dict(found.left_out), "unreadable": unread}
+    return name, mark.answered_by, told
+
+
+def _tell_unread(out: Console, unread: dict[str, str]) -> None:
+    """What this machine could not read, file by file: nobody else will miss it."""
+    for path, why in sorted(unread.items())[:_MOST_UNREAD]:
+        words.say(out, f"  {words.safe(path)} cannot be read: {why}", style="red")
+    if unread:
+        more = f"{len(unread) - _MOST_UNREAD} more. " if len(unread) > _MOST_UNREAD else ""
+        words.say(out, f"  {more}Not sent. Mend that, and run it again: it goes on.", style="red")
 
 
 def job_of_folder(folder: Path, layout: Layout) -> str:
@@ -112,6 +133,8 @@ def job_of_folder(folder: Path, layout: Layout) -> str:
 
 
 def _why_none(found: Found, layout: Layout) -> str:
+    if found.unread:
+        return "Some of it cannot be read; mend that, and run it again."
     if not found.left_out:
         return "It is empty; name a folder that holds some."
     reasons = "; ".join(f"{count} left out: {why}" for why, count in found.left_out.most_common(3))

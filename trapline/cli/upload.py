@@ -43,6 +43,7 @@ class Found:
 
     files: list[LocalFile] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)  # why → how many
+    unread: dict[str, str] = field(default_factory=dict)  # a folder's path → why it cannot be read
 
     @property
     def size(self) -> int:
@@ -50,9 +51,9 @@ class Found:
 
 
 def find_files(folder: Path, job: str, layout: Layout, limits: KeyLimits) -> Found:
-    """The images under a folder, sorted by name, and a count of what is left out and why."""
+    """The images under a folder, sorted by name, a count of what is left out and why, and what cannot be read."""
     found = Found()
-    for path, status in _walk(folder, found.left_out):
+    for path, status in _walk(folder, found):
         name = path.relative_to(folder).as_posix()
         why = _why_left_out(f"{job}/{name}", status, layout, limits)
         if why:
@@ -62,14 +63,27 @@ def find_files(folder: Path, job: str, layout: Layout, limits: KeyLimits) -> Fou
     return found
 
 
-def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[Path, os.stat_result]]:
-    for parent, folders, names in os.walk(folder):
+def _walk(folder: Path, found: Found) -> Iterator[tuple[Path, os.stat_result]]:
+    def unreadable(error: OSError) -> None:
+        found.unread[str(error.filename)] = reason(error)
+
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        left_out.update({"symbolic link": len(links)} if links else {})
+        found.left_out.update({"symbolic link": len(links)} if links else {})
         folders[:] = sorted(name for name in folders if name not in links)
         for name in sorted(names):
             path = Path(parent, name)
-            yield path, path.lstat()
+            try:
+                status = path.lstat()
+            except OSError as error:
+                unreadable(error)
+            else:
+                yield path, status
+
+
+def reason(error: OSError) -> str:
+    """Why the system did not read a file."""
+    return error.strerror or type(error).__name__
 
 
 def _why_left_out(rel: str, status: os.stat_result, layout: Layout, limits: KeyLimits) -> str:
@@ -114,10 +128,15 @@ class Sent:
     size: int = 0  # bytes over or found there
     already: int = 0  # files found there
     sums: dict[str, str] = field(default_factory=dict)  # name → sha256
+    unread: dict[str, str] = field(default_factory=dict)  # a file's path → why it could not be read
 
 
 class Upload:
-    """Sends files from threads of its own. `stop` ends it after the files that are on their way."""
+    """Sends files from threads of its own. `stop` ends it after the files that are on their way.
+
+    A file that cannot be read is noted and costs the others nothing; one that is gone ends it, as a card does that
+    was pulled out.
+    """
 
     def __init__(self, store: Store, there: There, layout: Layout, job: str, files: list[LocalFile]) -> None:
         self.sent = Sent()
@@ -128,7 +147,7 @@ class Upload:
         self._total = len(files)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._error: Exception | None = None
+        self._error: TraplineError | None = None
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(min(AT_ONCE, len(files)))]
 
     def start(self) -> None:
@@ -137,10 +156,10 @@ class Upload:
 
     @property
     def over(self) -> bool:
-        """Whether every file is there. Raises what went wrong."""
+        """Whether every file that can be read is there. Raises what went wrong."""
         if self._error is not None:
             raise self._error
-        return len(self.sent.sums) == self._total
+        return len(self.sent.sums) + len(self.sent.unread) == self._total
 
     def stop(self, wait: float) -> None:
         """Send nothing more; wait so many seconds for what is on its way."""
@@ -160,16 +179,22 @@ class Upload:
             except (TraplineError, OSError) as error:
                 self._fail(file, error)
 
-    def _fail(self, file: LocalFile, error: Exception) -> None:
+    def _fail(self, file: LocalFile, error: TraplineError | OSError) -> None:
         if not self._stopped.is_set():
-            self._error = error if isinstance(error, TraplineError) else _unreadable(file.path, error)
+            self._error = _unreadable(file.path, error) if isinstance(error, OSError) else error
         self._stopped.set()
 
     def _send(self, file: LocalFile) -> None:
         key = self._layout.image(f"{self._job}/{file.name}")
-        with file.path.open("rb") as stream:
-            data = stream.read() if file.size <= WHOLE else None
-            sha256, md5 = digests(stream if data is None else io.BytesIO(data))
+        try:
+            with file.path.open("rb") as stream:
+                data = stream.read() if file.size <= WHOLE else None
+                sha256, md5 = digests(stream if data is None else io.BytesIO(data))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            self.sent.unread[str(file.path)] = reason(error)
+            return
         there = self._there.same(key, file, sha256, md5)
         if not there and data is not None:
             self._store.put(key, data)
@@ -203,6 +228,7 @@ def digests(stream: BinaryIO) -> tuple[str, str]:
     return sha256.hexdigest(), md5.hexdigest()
 
 
-def _unreadable(path: Path, error: Exception) -> SurroundingsError:
-    why = error.strerror if isinstance(error, OSError) else str(error)
-    return SurroundingsError(f"{path} cannot be read: {why}.", remedy="Mend that, and run it again; it goes on.")
+def _unreadable(path: Path, error: OSError) -> SurroundingsError:
+    return SurroundingsError(
+        f"{path} cannot be read: {reason(error)}.", remedy="Mend that, and run it again; it goes on."
+    )
