@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, cast
 
+import pytest
+
 from trapline.executors.lane import LARGE, Lane, lane_of
 from trapline.executors.process import WorkerProcess
-from trapline.records import GatherOrder, Item, Outcome, Pin, Ticket
+from trapline.records import Audience, GatherOrder, Item, NotifyOrder, Outcome, Pin, Ticket, Told
 from trapline.testing import SimulatedLoop
 
 
@@ -120,3 +122,20 @@ def test_a_large_compile_waits_among_its_like() -> None:
     assert lane_of("gather", ticket(1, LARGE)) == "gather"
     assert lane_of("gather", ticket(1, LARGE + 1)) == "large gather"
     assert lane_of("notify", ticket(1).model_copy(update={"gather": None})) == "notify"
+
+
+@pytest.mark.parametrize(
+    ("event", "to", "attempt", "lane"),
+    [
+        ("completed", "client", 1, "notify"),
+        ("failed", "client", 1, "notify"),
+        ("updated", "people", 1, "people"),
+        ("progress", "client", 1, "news"),
+        ("completed", "client", 2, "notify again"),
+        ("completed", "people", 2, "notify again"),
+    ],
+)
+def test_a_receiver_that_was_slow_once_is_in_nobodys_way(event: Told, to: Audience, attempt: int, lane: str) -> None:
+    order = NotifyOrder(to=to, event=event, webhook_id="msg_1")
+    items = (Item(rel="st7/n1/1", attempt=attempt),)
+    assert lane_of("notify", ticket(1).model_copy(update={"gather": None, "notify": order, "items": items})) == lane

@@ -51,7 +51,7 @@ def test_a_file_that_cannot_be_read_costs_itself(tmp_path: Path) -> None:
 def test_a_card_that_is_pulled_out_ends_the_upload(tmp_path: Path) -> None:
     files = [on_card(tmp_path, f"{n}.jpg") for n in range(5)]
     files[2].path.unlink()
-    with pytest.raises(SurroundingsError, match="2.jpg cannot be read: No such file"):
+    with pytest.raises(SurroundingsError, match=r"2\.jpg cannot be read: No such file"):
         sent(MemoryStore(), files)
 
 
