@@ -78,12 +78,11 @@ async def _send(world: World, job: Job, to: Audience, event: Event, status: Stat
 def _news(job: Job, status: Status) -> dict[str, Any]:
     """What a client reads of an open job; all of it is in the status, too."""
     said = status.model_dump(mode="json", include={"state", "images", "rate", "eta_seconds", "updated_at"})
-    client = {"projectId": job.manifest.projectId, "jobId": job.manifest.jobId} if job.manifest else {}
     return {
         "job": job.name,
         **said,
         "stages": {name: count.text for name, count in status.stages.items()},
         "failures_by_code": status.failures,
         "codes": status.codes,
-        "client": {key: value for key, value in client.items() if value},
+        "client": job.manifest.client if job.manifest else {},
     }

@@ -80,5 +80,5 @@ def _counts(entries: list[RollEntry], job: Job) -> dict[str, int]:
 def _client(job: Job) -> dict[str, Any]:
     if job.manifest is None:
         return {}
-    said = job.manifest.model_dump(mode="json", include={"projectId", "jobId", "deployment"})
-    return {key: value for key, value in said.items() if value}
+    deployment = job.manifest.model_dump(mode="json", include={"deployment"})
+    return {**job.manifest.client, **(deployment if job.manifest.deployment else {})}

@@ -90,6 +90,12 @@ class Manifest(Frozen):
     callback: Callback | None = None
 
     @property
+    def client(self) -> dict[str, str]:
+        """What the client calls the job, as far as it says."""
+        said = {"projectId": self.projectId, "jobId": self.jobId}
+        return {name: value for name, value in said.items() if value}
+
+    @property
     def told_as(self) -> Format:
         """The form of the callback's body: the pipeline-controller's where the manifest is of its form."""
         if self.callback is None or self.callback.format is not None:
