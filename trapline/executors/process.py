@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections import OrderedDict
 from multiprocessing.connection import Connection
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from trapline.environments.venvs import PYTHON_PATHS
 from trapline.executors.opening import WorkerConfig
+from trapline.executors.scratch import Scratch
 from trapline.records import Outcome, Ticket
 
 log = logging.getLogger("trapline.executors")
@@ -38,8 +37,8 @@ class WorkerProcess:
     """
 
     def __init__(self, config: WorkerConfig, python: Path | None = None) -> None:
-        self._scratch = _scratch()  # what a worker that is killed leaves, goes with it
-        own = {**environment(config.threads), "PYTHONUNBUFFERED": "1", "TMPDIR": self._scratch or tempfile.gettempdir()}
+        self._scratch = Scratch()
+        own = {**environment(config.threads), "PYTHONUNBUFFERED": "1", "TMPDIR": self._scratch.folder}
         ours, theirs = socket.socketpair()
         try:
             with theirs, ours:
@@ -52,7 +51,7 @@ class WorkerProcess:
                 )
                 self._connection = Connection(ours.detach())
         except OSError:
-            self._clear()
+            self._scratch.clear()
             raise
         self._connection.send_bytes(config.model_dump_json().encode())
         self._waiting: OrderedDict[str, tuple[Ticket, asyncio.Future[Outcome]]] = OrderedDict()
@@ -194,23 +193,11 @@ class WorkerProcess:
     def _ended(self) -> None:
         """Wait for the process, and remove the files that it worked with."""
         self._process.wait()
-        self._clear()
-
-    def _clear(self) -> None:
-        if self._scratch:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.clear()
 
     def _drop_connection(self) -> None:
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
-
-
-def _scratch() -> str:
-    """A folder for a worker's temporary files; empty where the disk has no room for one more."""
-    try:
-        return tempfile.mkdtemp(prefix="trapline-worker-")
-    except OSError:
-        return ""
 
 
 def _interpreter(python: Path | None) -> list[str]:
