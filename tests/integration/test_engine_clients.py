@@ -331,6 +331,31 @@ def test_a_job_cancelled_while_it_runs_goes_on_when_the_file_is_removed(served: 
     assert served.closed("cancel/later")["images"]["done"] == 30
 
 
+@pytest.mark.slow
+def test_cancelling_ends_a_compile_that_runs(tmp_path: Path) -> None:
+    traps, hangs = project(tmp_path / "traps", {"depth": 2, "settle": "PT1H", "refresh": "PT0.5S"}), tmp_path / "hangs"
+    handler = traps / "functions/compile/handler.py"
+    handle = "    def handle(self, items: list[Item]) -> list[dict[str, Any]]:\n"
+    hanging = f"""\
+        import os, time
+        while Path({str(hangs)!r}).exists():
+            Path({str(hangs)!r}).write_text(str(os.getpid()))
+            time.sleep(0.1)
+"""
+    handler.write_text(handler.read_text().replace(handle, handle + hanging))
+    hangs.touch()
+    with engine(traps, tmp_path / "data") as served:
+        served.upload("cancel/it", {f"{n}.jpg": night(3) for n in range(2)})
+        pid = until(lambda: int(hangs.read_text() or 0), 30, served.said)
+        served.put("incoming/cancel/it/_CANCEL")
+        until(lambda: not Path(f"/proc/{pid}").exists(), 10, served.said)
+        until(lambda: served.status("cancel/it").get("state") == "CANCELLED", 10, lambda: served.status("cancel/it"))
+        hangs.unlink()
+        served.delete("incoming/cancel/it/_CANCEL")
+        summary = served.closed("cancel/it")
+        assert summary["images"]["done"] == 2 and not served.keys("failed/")
+
+
 def test_files_that_are_no_images_are_named_and_cost_nothing(served: Engine) -> None:
     others = dict.fromkeys(("clip.mp4", "raw.CR2", "Thumbs.db", ".hidden.jpg", "notes.txt"), b"x")
     served.upload("other/files", {"a.jpg": night(2)} | others)

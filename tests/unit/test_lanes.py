@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
@@ -21,6 +22,7 @@ class Worker:
         self.ran: list[str] = []
         self.load = 0
         self.gone = False
+        self._ending = asyncio.Event()
         self._began = self._ended = now()
 
     @property
@@ -34,12 +36,20 @@ class Worker:
     async def run(self, ticket: Ticket) -> Outcome:
         self.load, self._began = 1, now()
         self.ran.append(ticket.id)
-        await asyncio.sleep(float(ticket.id))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(float(ticket.id)):
+                await self._ending.wait()
         self.load, self._ended = 0, now()
         return Outcome(ticket=ticket.id)
 
     async def close(self) -> None:
         self.gone = True
+
+    def revoke(self, ticket: str) -> None:
+        """As a process that is killed: the ticket comes back with nothing in it."""
+        if self.load and self.ran[-1] == ticket:
+            self.gone = True
+            self._ending.set()
 
 
 def now() -> float:
@@ -98,6 +108,20 @@ def test_there_are_never_more_workers_than_a_lane_may_have() -> None:
         lanes = lane(2)
         times = await asyncio.gather(*(ended(lanes, 10) for _ in range(4)))
         assert len(lanes.workers) == 2 and max(times) < 23
+
+    simulated(scenario())
+
+
+def test_a_revoked_ticket_ends_whether_it_runs_or_waits() -> None:
+    async def scenario() -> None:
+        lanes = lane(1)
+        running, waiting = (asyncio.create_task(lanes.run(ticket(seconds))) for seconds in (600, 500))
+        await asyncio.sleep(5)
+        lanes.revoke("500")
+        assert await waiting == Outcome(ticket="500")
+        lanes.revoke("600")
+        assert await running == Outcome(ticket="600") and now() < 10
+        assert await lanes.run(ticket(1)) == Outcome(ticket="1")
 
     simulated(scenario())
 

@@ -170,7 +170,8 @@ async def _remember_quiet(world: World, job: Job) -> None:
 
 def revoke(world: World, name: str, cancelled: bool) -> None:
     """A job was cancelled, or goes on."""
-    for ticket in world.ledger.cancelled(name, cancelled):
+    compiling = world.desk(name).compiling
+    for ticket in [*world.ledger.cancelled(name, cancelled), *([compiling] if cancelled and compiling else [])]:
         world.executor.revoke(ticket)
 
 

@@ -46,6 +46,7 @@ class Desk:
     review_doubted: bool = False  # its bytes are not those that were read, whatever its etag says
     copies: dict[str, tuple[str, str]] = field(default_factory=dict)  # file → (its copy's etag, sha256)
     untidy: bool = False  # copies and leftovers of the newest results are still to be seen to
+    compiling: str = ""  # the ticket of the compile that runs
     gather_tries: int = 0
     times_refused: int = 0  # … in a row
     refused_n: int = 0  # a revision's number under which the store took no file

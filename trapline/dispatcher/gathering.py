@@ -214,7 +214,12 @@ async def _run(world: World, ticket: Ticket, lines: bytes, as_final: LastFinal |
         if as_final:
             world.desk(ticket.job).refused_n = as_final.n
         raise StoreUnavailable(f"The store refuses {roll}.", remedy="It is tried under another number.")
-    outcome = await world.executor.run(ticket)
+    desk = world.desk(ticket.job)
+    desk.compiling = ticket.id
+    try:
+        outcome = await world.executor.run(ticket)
+    finally:
+        desk.compiling = ""
     if not _succeeded(outcome):
         await world.store.delete([roll])
     return outcome

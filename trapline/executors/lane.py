@@ -37,15 +37,27 @@ class Lane:
         self._most = most
         self._spawn = spawn
         self._freed = asyncio.Event()
+        self._wanted: set[str] = set()  # ids of tickets
 
     async def run(self, ticket: Ticket) -> Outcome:
-        """Run a ticket as soon as a worker is free for it."""
-        while (worker := self._free()) is None:
-            await self._change()
+        """Run a ticket as soon as a worker is free for it. One that is revoked comes back as it was."""
+        self._wanted.add(ticket.id)
         try:
+            while (worker := self._free()) is None:
+                await self._change()
+                if ticket.id not in self._wanted:
+                    return Outcome(ticket=ticket.id)
             return await worker.run(ticket)
         finally:
+            self._wanted.discard(ticket.id)
             self._freed.set()
+
+    def revoke(self, ticket: str) -> None:
+        """End what a ticket does, or waits for."""
+        if ticket in self._wanted:
+            self._wanted.discard(ticket)
+            for worker in self.workers:
+                worker.revoke(ticket)
 
     async def let_go(self) -> None:
         """End the workers that have had nothing to do for a while."""

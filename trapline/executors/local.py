@@ -61,7 +61,11 @@ class LocalExecutor:
         return await self._choose(ticket).run(ticket)
 
     def revoke(self, ticket: str) -> None:
-        """A revoked ticket runs out or ends with its worker; nobody waits for it."""
+        """A ticket about a whole job is ended; one of images runs out, and nobody waits for it."""
+        for lane in self._lanes.values():
+            lane.revoke(ticket)
+        for own in self._own.values():
+            own.revoke(ticket)
 
     async def close(self) -> None:
         """End every worker; what it was doing is owed again at the next start."""

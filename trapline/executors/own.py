@@ -65,6 +65,11 @@ class OwnWorkers:
             await self._not_started(f"it ended with exit code {await fallen[0].exit_code()}")
         return self._as_it_was(kind, ticket) if self.trouble else outcome
 
+    def revoke(self, ticket: str) -> None:
+        """As a lane's."""
+        for lane in self._lanes.values():
+            lane.revoke(ticket)
+
     async def check(self) -> None:
         """Replace nothing, but end those that hang, grow too large or idle."""
         for worker in self.workers:

@@ -114,6 +114,11 @@ class WorkerProcess:
             self._died("worker_died")
         return await future
 
+    def revoke(self, ticket: str) -> None:
+        """End it if this ticket is all it has; the ticket comes back as it was."""
+        if not self.gone and self._waiting.keys() == {ticket}:
+            self._kill("")
+
     def check(self, memory: int | None) -> None:
         """Kill it when it hangs or needs more memory than it may."""
         if self.gone:
