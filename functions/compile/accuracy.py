@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from functions.compile.made import maker
-from functions.compile.picture import BLANK, Mapping, Picture, ident, mapping
+from functions.compile.picture import BLANK, UNKNOWN, Mapping, Picture, ident, mapping
 from functions.compile.review import Review, human
 from trapline.records.naming import label_of
 
 LABELS = 1000  # different labels that are counted by name
-UNKNOWN = "unknown"  # a person looked and cannot tell: neither right nor wrong
 
 
 class Accuracy:

@@ -14,6 +14,7 @@ _CORNERS = ("x1", "y1", "x2", "y2")
 Mapping = dict[str, Any]
 
 BLANK = "blank"  # the label of nothing at all, as in Camtrap DP
+UNKNOWN = "unknown"  # a person looked and cannot tell: neither right nor wrong
 HUMAN = "human"  # the `by` of a classification that a person made; it has no score
 
 

@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.compile.book import opened, stored
-from functions.compile.picture import BLANK, Mapping, corners, ident, mapping
+from functions.compile.picture import BLANK, UNKNOWN, Mapping, corners, ident, mapping
 from trapline.records.naming import number
 from trapline.records.spreadsheets import plain
 
 ROWS = 1_000_000
 MISSED = 1_000  # rows about one image beyond one for each of its detections
 NAMED = 50  # problems that are told one by one
+LABEL = 500  # letters of a label
 _LONGEST = 1_000_000  # letters of a row
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx and .ods begin, and .xls
 _SAME = 0.5  # boxes that overlap by so much of both together are of one animal
 _BOX = ("x1", "y1", "x2", "y2")
 
@@ -73,7 +75,10 @@ class Review:
             self.problems.append({"line": line, "why": why})
 
     def said(self, rel: str, job: str, fields: Mapping) -> Mapping | None:
-        """What the table says of an image whose line these are; None where it says nothing."""
+        """What the table says of an image whose line these are; None where it says nothing that counts."""
+        if fields["state"] != "done":
+            self._unread(rel, job, fields)
+            return None
         matched, most = None, 0
         for before, row in enumerate(self._taken(stored(rel), stored(rel.removeprefix(job + "/")))):
             if matched is None:
@@ -90,6 +95,13 @@ class Review:
         for line, file in self._book.execute("SELECT line, file FROM rows ORDER BY line"):
             self.wrong(line, f"The job has no image {file[:200]!r}.")
         self._book.execute("DELETE FROM rows")
+
+    def _unread(self, rel: str, job: str, fields: Mapping) -> None:
+        """Rows about an image that is in no count: what a person says of it would be in some files alone."""
+        code = mapping(fields.get("failure")).get("code") or fields["state"]
+        why = f"The image was not read to its end ({code}): retry it, or leave the row out."
+        for row in self._taken(stored(rel), stored(rel.removeprefix(job + "/"))):
+            self.wrong(row.line, why)
 
     def close(self) -> None:
         self._book.close()
@@ -186,6 +198,10 @@ def _overlaps(boxes: NDArray[np.float64], box: tuple[float, ...]) -> NDArray[np.
 def read_review(data: bytes, folder: Path) -> Review:
     """The rows of a table, laid by in a folder. A table that is none has one problem and no rows."""
     review, table = Review(folder), _Table(data)
+    if data.startswith(_WORKBOOKS):
+        review.wrong(1, "It is a workbook, and a review is CSV: save it as CSV (UTF-8) in the spreadsheet.")
+        review.complete()
+        return review
     try:
         for row in _rows(review, table):
             if review.count >= ROWS:
@@ -266,8 +282,11 @@ def _rows(review: Review, table: _Table) -> Iterator[Row]:
 def _row(review: Review, said: dict[str, str], line: int) -> Row | None:
     """A row with a label; None for one that says nothing."""
     text = {name: plain(said.get(name, "").strip()) for name in ("file", "detection_id", "label", "reviewer")}
-    label = BLANK if text["label"].lower() == BLANK else text["label"]
+    label = text["label"].lower() if text["label"].lower() in (BLANK, UNKNOWN) else text["label"]
     if not label:
+        return None
+    if len(label) > LABEL:
+        review.wrong(line, f"Its label has {len(label)} letters; a label may have {LABEL}.")
         return None
     if not text["file"]:
         review.wrong(line, "It names no image: `file` is empty.")
@@ -277,7 +296,7 @@ def _row(review: Review, said: dict[str, str], line: int) -> Row | None:
         review.wrong(line, "Its box is none: x1, y1, x2, y2 are pixels, x1 below x2 and y1 below y2.")
         return None
     whole = tuple(corner for corner in box if corner is not None)
-    return Row(line, text["file"], text["detection_id"], whole or None, label[:500], text["reviewer"][:200])
+    return Row(line, text["file"], text["detection_id"], whole or None, label, text["reviewer"][:200])
 
 
 def _coordinate(cell: str) -> float | None:

@@ -35,3 +35,8 @@ def test_a_labels_count_and_mean_score_are_both_those_of_the_summary() -> None:
 @pytest.mark.parametrize("scores", [None, [], {}, {"Xestia": "high"}, {"Xestia": True}])
 def test_scores_that_are_none_are_left_out(scores: Any) -> None:
     assert "Xestia 4" in shown(labels={"Xestia": 4}, scores=scores)
+
+
+def test_the_share_that_people_call_right_leaves_out_what_nobody_can_tell() -> None:
+    lines = shown(review={"reviewed": 33, "right": 20, "unknown": 1})
+    assert "Reviewed by people: 33 detections, 20 (62 %) as named." in lines

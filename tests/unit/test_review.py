@@ -62,6 +62,23 @@ def test_accuracy_is_counted_per_label_and_per_model() -> None:
     assert [row["label"] for row in item.rows] == ["Noctua", "Xestia", "blank", "unknown"]
 
 
+@pytest.mark.parametrize("word", ["unknown", "Unknown", "UNKNOWN "])
+def test_a_spreadsheet_that_begins_unknown_with_a_capital_makes_no_kind_of_it(word: str) -> None:
+    item, told = reviewed(f"file,label\na.jpg,{word}\n", named("a.jpg", "Noctua"))
+    assert (told["unknown"], told["wrong"], told["labels"]) == (1, 0, {})
+    assert item.rows[0]["label"] == "unknown"
+
+
+def test_what_people_say_of_an_image_that_failed_is_in_no_count_and_the_row_is_named() -> None:
+    half, letter = named("b.jpg", "Noctua"), failed("b.jpg", "timeout")
+    table = "file,detection_id,label\na.jpg,,Xestia\nb.jpg,d1,Xestia\n"
+    item, told = reviewed(table, failed("a.jpg"), replace(half, entry=letter.entry, dead_letter=letter.dead_letter))
+    assert [problem["line"] for problem in told["problems"]] == [2, 3]
+    assert ["image_truncated" in told["problems"][0]["why"], "timeout" in told["problems"][1]["why"]] == [True, True]
+    assert (told["images"], told["reviewed"], told["missed"], told["labels"]) == (0, 0, 0, {})
+    assert "Xestia" not in [row["label"] for row in item.rows]
+
+
 def test_a_model_that_nobody_named_is_told_without_a_name() -> None:
     member = named("a.jpg", "Noctua")
     nameless = replace(member, record=member.record.model_copy(update={"stages": {}}))
@@ -180,6 +197,7 @@ def test_one_table_may_name_an_image_both_ways() -> None:
         ("a.jpg,d1,nan,0,1,1,Xestia", "Its box is none"),
         ("a.jpg,d1,1,,,,Xestia", "Its box is none"),
         ("a.jpg,d2,,,,,Noctua\na.jpg,d2,,,,,Xestia", "another label further up"),
+        ("a.jpg,d2,,,,," + "X" * 501, "a label may have 500"),
     ],
 )
 def test_a_wrong_row_costs_itself_and_is_named_with_its_line(row: str, why: str) -> None:
@@ -195,6 +213,12 @@ def test_a_table_that_is_none_says_what_is_expected_and_changes_nothing(table: s
     item, told = reviewed(table, named("a.jpg", "Noctua"))
     assert "There is no column" in told["problems"][0]["why"]
     assert labels(item) == [("a.jpg", "Noctua", "classify")]
+
+
+@pytest.mark.parametrize("begins", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+def test_a_workbook_is_called_one(begins: bytes) -> None:
+    _, told = reviewed(begins + b"file,label\na.jpg,x\n" * 3, named("a.jpg", "Noctua"))
+    assert [problem["why"].split(",")[0] for problem in told["problems"]] == ["It is a workbook"]
 
 
 def test_a_row_without_a_label_says_nothing() -> None:

@@ -21,7 +21,7 @@ def tell_reviewed(out: Console, found: Any) -> None:
     reviewed, right = _count(found, "reviewed"), _count(found, "right")
     if reviewed or _count(found, "missed"):
         said = words.plural(reviewed, "detection")
-        words.say(out, f"Reviewed by people: {said}, {_share(right, reviewed)} as named.")
+        words.say(out, f"Reviewed by people: {said}, {_share(right, reviewed - _count(found, 'unknown'))} as named.")
         others = [f"{n} {name}" for name in ("wrong", "blank", "missed", "unknown") if (n := _count(found, name))]
         words.say(out, f"  {', '.join(others)}" if others else "", style="dim")
         _table(out, found.get("labels"))

@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from functions.compile import figures
-from functions.compile.accuracy import UNKNOWN
 from functions.compile.figures import Bar
+from functions.compile.picture import UNKNOWN
 from functions.compile.results import Open, Results
 from trapline.evaluation.fonts import families, shower, spelt
 

@@ -6,9 +6,9 @@ import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 
-from functions.compile.accuracy import UNKNOWN
 from functions.compile.book import stored
 from functions.compile.bursts import Bursts, Event
+from functions.compile.picture import UNKNOWN
 
 EVENTS = 100  # rows
 

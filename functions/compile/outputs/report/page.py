@@ -14,10 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from functions.compile import figures
-from functions.compile.accuracy import UNKNOWN
 from functions.compile.outputs.report import tables, text
 from functions.compile.outputs.report.album import GRID, Album, Cut, Shot
 from functions.compile.outputs.report.survey import Survey
+from functions.compile.picture import UNKNOWN
 from functions.compile.results import Results
 from trapline import __version__
 from trapline.errors import CODES
