@@ -41,6 +41,8 @@ class Item:
     station: dict[str, Any] = field(default_factory=dict)
     not_received: tuple[str, ...] = ()
     not_received_count: int = 0  # unless there are names
+    unusable: dict[str, str] = field(default_factory=dict)
+    unusable_count: int = 0
     parameters: dict[str, Any] = field(default_factory=lambda: {"outputs": ["csv"]})
     scratch: Path = field(default_factory=lambda: Path(mkdtemp(dir=_FOLDER.name)))
     review: bytes | None = None

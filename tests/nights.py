@@ -104,6 +104,7 @@ class Job:
     manifest: dict[str, Any] | None = None
     not_received: tuple[str, ...] = ()
     not_received_count: int = 0  # unless there are names
+    unusable: dict[str, str] = field(default_factory=dict)
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the model's name
     pictures: dict[str, bytes] = field(default_factory=dict)  # by key, before those of the sample night
     final: bool = True
@@ -119,6 +120,8 @@ class Job:
             station=self.station,
             not_received=self.not_received,
             not_received_count=self.not_received_count or len(self.not_received),
+            unusable=self.unusable,
+            unusable_count=len(self.unusable),
             parameters=parameters("compile", outputs=list(self.outputs)),
             scratch=self._made("scratch"),
             image=self.image,

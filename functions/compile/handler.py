@@ -31,6 +31,8 @@ class Item(Protocol):
     station: dict[str, Any]
     not_received_count: int  # files that `_DONE` announced and that never came
     not_received: tuple[str, ...]  # … the first that have a name
+    unusable: dict[str, str]  # paths that cannot be keys, and why; the first …
+    unusable_count: int  # … of so many
     parameters: dict[str, Any]
     review: bytes | None  # the table in which a person says what is on the images
     review_problem: str
@@ -139,6 +141,8 @@ def _results(item: Item, summary: dict[str, Any]) -> Results:
         station=item.station,
         deployment=Deployments(item.manifest).of(""),
         not_received=item.not_received,
+        unusable=item.unusable,
+        unusable_count=item.unusable_count,
         scratch=item.scratch,
         manifest=item.manifest,
         parameters=item.parameters,

@@ -61,6 +61,8 @@ class Results:
     deployment: dict[str, Any]  # the manifest's `deployment`; a line has the image's own
     not_received: tuple[str, ...]  # the first that have a name; the summary has their number
     scratch: Path  # a folder of this compile alone, gone after it
+    unusable: dict[str, str] = field(default_factory=dict)  # the first paths that cannot be keys, and why …
+    unusable_count: int = 0  # … of so many
     manifest: dict[str, Any] | None = None  # without tokens
     parameters: dict[str, Any] = field(default_factory=dict)  # compile's: `outputs`, `events`, `project`, …
     image: OpenPixels | None = None

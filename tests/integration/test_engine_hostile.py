@@ -228,6 +228,8 @@ def test_a_name_that_cannot_be_used_is_put_aside_with_the_reason(ran: Night) -> 
     aside = [ran.engine.json(key) for key in ran.engine.keys("quarantine/keys/")]
     assert len(aside) == list(NAMES.values()).count(names.UNUSABLE)
     assert all(one["job"] == JOB and one["why"] for one in aside)
+    told = [one for one in ran.engine.summary(JOB)["failures"] if one["code"] == "key_unusable"]
+    assert sorted(one["message"] for one in told) == sorted(one["why"] for one in aside)
 
 
 def test_the_one_line_status_stays_one_line(ran: Night) -> None:

@@ -154,6 +154,13 @@ def test_failures_are_told_in_the_words_of_the_table_of_codes(tmp_path: Path) ->
     assert "gone.jpg" in said and "b.jpg" in said
 
 
+def test_an_image_whose_name_cannot_be_a_key_is_no_image_that_was_read(tmp_path: Path) -> None:
+    said = words(report(tmp_path, *moths(1), unusable={f"{JOB}/a\\tb.jpg": "a control character"}))
+    assert "1 image has a name that cannot be used." in said and "every image was read" not in said
+    assert CODES["key_unusable"].meaning in said and "no control characters, shorter names." in said
+    assert "a\\tb.jpg a control character" in said
+
+
 def test_a_count_that_was_not_met_is_told_without_names(tmp_path: Path) -> None:
     said = words(report(tmp_path, *moths(1), not_received_count=1500))
     assert "1,500 images never arrived." in said and "fewer images came than that" in said

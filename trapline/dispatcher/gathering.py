@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from trapline import __version__
 from trapline.dispatcher import charting, control_record, effects, opening, refusals, telling
-from trapline.dispatcher.summaries import Compiled, named, summary_of
+from trapline.dispatcher.summaries import MOST_NAMED, Compiled, named, summary_of
 from trapline.dispatcher.tidying import REVISION
 from trapline.dispatcher.world import World
 from trapline.errors import CODES, StoreUnavailable
@@ -242,6 +242,8 @@ def _ticket(world: World, gather: Stage, job: Job, revision: str, as_final: Last
         manifest=opening.without_tokens(job.manifest) if job.manifest else None,
         not_received=named(missing),
         not_received_count=len(missing),
+        unusable=dict(list(telling.unusable(world, job).items())[:MOST_NAMED]),
+        unusable_count=len(job.unusable),
         previous=_previous(world, gather, job),
         finals=tuple(final.revision for final in reversed(job.finals)) if as_final else (),
         **_review(world, job),

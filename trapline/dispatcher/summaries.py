@@ -32,7 +32,7 @@ def summary_of(world: World, job: Job, compiled: Compiled) -> Summary:
     graph = world.ledger.graph
     state = closing.final_state(graph, job) if as_final else closing.state(graph, job)
     finals = [*job.finals, as_final][-world.pipeline.spec.results.keep :] if as_final else job.finals
-    failures = [f.told(rel) for rel, f in closing.failures(graph, job)]
+    failures = [f.told(rel) for rel, f in telling.failures(world, job)]
     missing = closing.not_received(job) if as_final else []
     return Summary(
         job=job.name,

@@ -12,7 +12,20 @@ from trapline.dispatcher.desk import Desk
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger import closing
-from trapline.ledger.states import BLOCKED, DONE, FAILED, NAMES, OWED, PASSED, PENDING, RUNNING, SKIPPED, UNKNOWN, Job
+from trapline.ledger.states import (
+    BLOCKED,
+    DONE,
+    FAILED,
+    NAMES,
+    OWED,
+    PASSED,
+    PENDING,
+    RUNNING,
+    SKIPPED,
+    UNKNOWN,
+    Failed,
+    Job,
+)
 from trapline.records import StageCount, Status, codes_in_words
 from trapline.records.received import ReceivedFile, checksums, table
 
@@ -20,7 +33,8 @@ EVERY = 1.0  # seconds between two statuses of one job
 VERIFYING = 30.0  # seconds in which a job that was closed is looked through, before its status says so
 RATE_OVER = 60.0  # seconds over which the rate is taken
 RECEIVED_EVERY = 5.0
-_NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing", "key_unusable")
+UNFIT = "key_unusable"
+_NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing", UNFIT)
 LINE_BYTES = 159  # of the one line, without its end
 
 
@@ -104,7 +118,7 @@ def build(world: World, job: Job, now: float) -> Status:
     left = job.counts[graph.last]
     open_images = left[UNKNOWN] + left[PENDING] + left[OWED] + left[RUNNING]
     state = closing.state(graph, job)
-    failed = list(closing.failures(graph, job))
+    failed = failures(world, job)
     missing = closing.not_received(job)
     return Status(
         job=job.name,
@@ -163,11 +177,20 @@ def _images(world: World, job: Job) -> dict[str, int]:
 
 def by_code(world: World, job: Job) -> dict[str, int]:
     """How many images failed for which reason."""
-    reasons = {(rel, failure.code) for rel, failure in closing.failures(world.ledger.graph, job)}
-    counts = Counter(code for _, code in reasons)
-    if job.unusable:
-        counts["key_unusable"] += len(job.unusable)
-    return dict(sorted(counts.items()))
+    reasons = {(rel, failure.code) for rel, failure in failures(world, job)}
+    return dict(sorted(Counter(code for _, code in reasons).items()))
+
+
+def failures(world: World, job: Job) -> list[tuple[str, Failed]]:
+    """(rel, failure) of each stage of an image that failed, sorted; then those whose names cannot be keys."""
+    unfit = [(rel, Failed("", UNFIT, why, "")) for rel, why in unusable(world, job).items()]
+    return [*closing.failures(world.ledger.graph, job), *unfit]
+
+
+def unusable(world: World, job: Job) -> dict[str, str]:
+    """Why each name cannot be a key, by the path under `incoming/`; what is no text in it as its codes."""
+    rels = ((world.layout.rel_of_image(key), why) for key, why in sorted(job.unusable.items()))
+    return {rel.encode("utf-8", "backslashreplace").decode(): why for rel, why in rels}
 
 
 def _expected(job: Job) -> int | None:

@@ -41,6 +41,8 @@ class GatherOrder(Frozen):
     manifest: dict[str, Any] | None = None  # without tokens
     not_received: tuple[str, ...] = ()  # names in `_DONE` that never came, at most 1,000
     not_received_count: int = 0  # … how many; where `_DONE` holds a count there are no names
+    unusable: dict[str, str] = {}  # paths that cannot be keys, and why; at most 1,000
+    unusable_count: int = 0  # … how many
     review: str = ""  # the key of the table in which a person says what is on the images
     review_sha256: str = ""
     review_problem: str = ""  # why it is not read

@@ -142,6 +142,8 @@ class GatherItem:
     review: bytes | None = field(default=None, repr=False)  # the table in which a person says what is on the images
     review_problem: str = ""  # why there is one and it is not handed over
     not_received_count: int = 0  # how many never came; where `_DONE` holds a count they have no names
+    unusable: dict[str, str] = field(default_factory=dict)  # paths that cannot be keys, and why; at most 1,000
+    unusable_count: int = 0  # how many there are
     files: list[FileRef] = field(default_factory=list)
     earlier: Callable[[str], Line] = field(default=lambda name: nothing, repr=False)
 

@@ -169,6 +169,8 @@ class JobStages:
             card=self._card,
             review_problem=order.review_problem,
             not_received_count=order.not_received_count,
+            unusable=order.unusable,
+            unusable_count=order.unusable_count,
             earlier=lambda name: self._earlier(order.previous, name, scratch / "earlier", held),
         )
 

@@ -78,7 +78,7 @@ def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
         "shots": (_shot(results, shot, album, colours) for shot in album.shots),
         "shown": _shown(results, album),
         "codes": CODES,
-        "troubles": tables.troubles(found, results.job),
+        "troubles": tables.troubles(found, results),
         "made": tables.made_by(found),
         "release": __version__,
         "until": _until(found),
@@ -109,7 +109,7 @@ def _hash(code: str) -> str:
 
 def _head(results: Results, found: Survey) -> dict[str, Any]:
     images, (first, last) = results.summary["images"], results.span
-    lost, never = images["failed"], results.summary["not_received"]
+    lost, never, unfit = images["failed"], results.summary["not_received"], results.unusable_count
     return {
         "job": text.shortened(results.job, 200),
         "revision": results.revision,
@@ -119,14 +119,16 @@ def _head(results: Results, found: Survey) -> dict[str, Any]:
         "zoned": found.zoned,
         "taken": text.span(first, last) if first and last else "",
         "images": images,
-        "state": _state(images["total"], lost, never),
+        "state": _state(images["total"], lost, never + unfit),
         "lost": lost,
+        "unfit": unfit,
         "never": [tables.short(name, results.job) for name in results.not_received[:MISSING]],
         "never_count": never,
     }
 
 
 def _state(total: int, lost: int, never: int) -> str:
+    """`lost` of all images could not be read, and beside them so many never arrived, or have names of no use."""
     if lost and lost == total:
         return "failed"
     return "partial" if lost or never else "complete"

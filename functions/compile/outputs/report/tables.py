@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.compile.bursts import Event
 from functions.compile.outputs.report.counted import Counted, kinds
-from functions.compile.outputs.report.survey import Failed, Kind, Step, Survey
+from functions.compile.outputs.report.survey import NAMES, Failed, Kind, Step, Survey
 from functions.compile.outputs.report.text import shortened
 from functions.compile.picture import Mapping, mapping
 from functions.compile.results import Results
@@ -117,11 +117,16 @@ class Trouble:
     names: list[tuple[str, str]]  # name, what was said of that image where it says more
 
 
-def troubles(found: Survey, job: str) -> list[Trouble]:
-    """The failures, the most frequent first."""
-    return [
-        _trouble(one, job) for one in sorted(found.failed.values(), key=lambda one: (-one.images, one.code, one.stage))
-    ]
+def troubles(found: Survey, results: Results) -> list[Trouble]:
+    """The failures, the most frequent first; those of images whose names cannot be keys are on no line."""
+    failed = [*found.failed.values(), *_unfit(results)]
+    failed.sort(key=lambda one: (-one.images, one.code, one.stage))
+    return [_trouble(one, results.job) for one in failed]
+
+
+def _unfit(results: Results) -> list[Failed]:
+    names = list(results.unusable.items())[:NAMES]
+    return [Failed("", "key_unusable", "", "", results.unusable_count, names)] if results.unusable_count else []
 
 
 def _trouble(one: Failed, job: str) -> Trouble:
