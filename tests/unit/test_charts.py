@@ -51,6 +51,19 @@ def test_many_kinds_are_drawn_as_the_most_frequent_and_the_rest(tmp_path: Path) 
     assert b"45 other kinds" in svg
 
 
+def test_a_name_of_wide_letters_ends_where_the_page_does(tmp_path: Path) -> None:
+    charts(tmp_path, done(f"{JOB}/a.jpg", found("MMMMMWWWWW" * 3)))
+    pixels = np.asarray(Pillow.open(tmp_path / "files" / "charts.png").convert("L"))
+    assert pixels[pixels.shape[0] // 5 :, :20].min() == 255
+
+
+def test_what_stands_for_a_name_that_no_font_can_write_is_explained(tmp_path: Path) -> None:
+    svg, _ = charts(tmp_path / "a", done(f"{JOB}/a.jpg", found("Xestia", "Xestia", "a\x07b")))
+    assert b"<!-- #2: no font here has these" in svg
+    svg, _ = charts(tmp_path / "b", done(f"{JOB}/a.jpg", found("Xestia", "#1")))
+    assert b"no font here" not in svg
+
+
 def test_the_clock_is_named_the_axis_ends_at_one_and_what_nobody_can_tell_is_no_kind(tmp_path: Path) -> None:
     members = [done(f"{JOB}/{n}.jpg", found("unknown", "Xestia")) for n in range(3)]
     for station, clock in (({"timezone": "Europe/Copenhagen"}, b"Europe/Copenhagen"), ({}, b"the camera's clock")):

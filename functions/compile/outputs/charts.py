@@ -20,7 +20,8 @@ from functions.compile.results import Open, Results
 from trapline.evaluation.fonts import families, shower, spelt
 
 KINDS = 16  # with a bar of their own
-_LONGEST = 30  # letters of a name
+_LONGEST = 30  # letters of a name …
+_ROOM = 0.165  # … and how wide it may be, as a share of the page
 _DPI = 150
 _INK, _QUIET, _BAR, _IDLE = "#1a2226", "#59656b", "#2f7d68", "#eef1f0"
 _STYLE = {
@@ -84,8 +85,9 @@ def _kinds(axes: Axes, found: dict[str, Any]) -> None:
     labels = {label: count for label, count in found["labels"].items() if label != UNKNOWN}
     shown = list(labels.items())[: KINDS if len(labels) <= KINDS else KINDS - 1]
     rest = sum(labels.values()) + found.get("other_labels", 0) - sum(count for _, count in shown)
-    show = shower(_LONGEST)
-    rows = [(show(label, number) if label else "(no name)", count) for number, (label, count) in enumerate(shown)]
+    names = [_named(axes, label, number) for number, (label, _) in enumerate(shown)]
+    _unwritten(axes, [name for number, name in enumerate(names) if name == f"#{number + 1}" != shown[number][0]])
+    rows = [(name, count) for name, (_, count) in zip(names, shown, strict=True)]
     rows += [(f"{len(labels) - len(shown):,} other kinds", rest)] if rest else []
     axes.set(title="Detections by kind")
     if not rows:
@@ -98,6 +100,33 @@ def _kinds(axes: Axes, found: dict[str, Any]) -> None:
     _numbers(axes, [count for _, count in rows])
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
+
+
+def _named(axes: Axes, label: str, number: int) -> str:
+    """A name as it stands beside its bar: cut shorter where its letters are wide."""
+    name, figure = "(no name)", _figure(axes)
+    for longest in range(_LONGEST, 5, -2) if label else ():
+        name = shower(longest)(label, number)
+        written = figure.text(0, 0, name)
+        width = written.get_window_extent().width
+        written.remove()
+        if width <= _ROOM * figure.bbox.width:
+            break
+    return name
+
+
+def _unwritten(axes: Axes, names: Sequence[str]) -> None:
+    """What stands for names that cannot be written, explained."""
+    if names:
+        some = f"{', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
+        note = f"{some}: no font here has these names' letters; numbered by count, as in summary.json"
+        _figure(axes).text(0.025, 0.025, note, size=8, color=_QUIET)
+
+
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def _numbers(axes: Axes, counts: Sequence[int]) -> None:
