@@ -14,7 +14,7 @@ from typing import Any
 
 from functions.compile.book import opened, stored
 from functions.compile.deployments import identity
-from functions.compile.picture import Picture, real, zone
+from functions.compile.picture import Picture, instant, real, zone
 from trapline.records.naming import label_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -182,8 +182,9 @@ def _ticks(picture: Picture) -> int | None:
 
 
 def _shift(picture: Picture) -> int | None:
-    """How far the image's own clock is ahead of UTC, in seconds; None where it does not say."""
-    offset = picture.captured.utcoffset() if picture.captured else None
+    """How far the image's own clock is ahead of UTC, in seconds; None where neither it nor its place says so."""
+    known = picture.captured if picture.captured and (picture.captured.tzinfo or picture.timezone) else None
+    offset = instant(known, picture.timezone).utcoffset() if known else None
     return None if offset is None else int(offset.total_seconds())
 
 

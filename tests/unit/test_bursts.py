@@ -201,6 +201,15 @@ def test_images_of_two_deployments_are_no_burst_and_the_event_says_where(tmp_pat
     ]
 
 
+def test_the_end_of_an_event_over_several_places_is_by_the_clock_of_its_own_image(tmp_path: Path) -> None:
+    south = {"deploymentID": "south", "timezone": "Africa/Johannesburg"}
+    with_zone = picture("a.jpg", "2026-11-20T22:00:00", eventId="e", deployment=south)
+    without = picture("b.jpg", "2026-11-20T22:05:00", eventId="e", station={})
+    (event,) = bursts(tmp_path, with_zone, without).events()
+    assert event.start and event.end and event.timezone is None
+    assert (event.start.isoformat(), event.end.isoformat()) == ("2026-11-20T22:00:00+02:00", "2026-11-20T22:05:00")
+
+
 def test_a_failed_image_keeps_the_manifests_event_and_is_not_counted_in_it(tmp_path: Path) -> None:
     made = bursts(tmp_path, picture("a", None, "moth", eventId="E1"), picture("b", state="failed", eventId="E1"))
     assert (made.event_of("b"), [event.images for event in made.events()]) == ("E1", [1])
