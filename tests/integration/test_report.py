@@ -224,14 +224,24 @@ def test_it_prints(browser: Browser, night: Path) -> None:
 
 
 @pytest.mark.slow
+def test_names_that_are_folded_on_the_screen_are_printed(browser: Browser, tmp_path: Path) -> None:
+    report = compiled(tmp_path, [failed(f"{JOB}/{n:02}.jpg", "image_truncated") for n in range(12)])
+    with opened(browser, report) as page:
+        assert not page.locator(".trouble li").last.is_visible()
+        page.emulate_media(media="print")
+        assert page.locator(".trouble li").last.is_visible()
+
+
+@pytest.mark.slow
 def test_a_box_lies_on_what_it_is_about_also_where_the_camera_was_turned(browser: Browser, night: Path) -> None:
     turned = "IMG_0004.JPG"
     assert next(NIGHT.rglob(turned)).exists() and answers()[turned]["image"]["height"] > 600
     with opened(browser, night, viewport={"width": 1280, "height": 900}) as page:
         shot = page.locator(".shots > li", has_text=turned)
         shot.scroll_into_view_if_needed()
-        place = "(shot, part) => JSON.stringify(shot.querySelector(part).getBoundingClientRect())"
-        assert shot.evaluate(place, ".frame img") == shot.evaluate(place, ".frame svg")
+        place = "part => JSON.stringify(shot.querySelector(part).getBoundingClientRect())"
+        image, boxes = shot.evaluate(f"shot => ['.frame img', '.frame svg'].map({place})")  # at once: the page moves
+        assert image == boxes
         width, height = map(float, (shot.locator("svg").first.get_attribute("viewBox") or "").split()[2:])
         known = answers()[turned]["image"]
         assert width / height == pytest.approx(known["width"] / known["height"], rel=0.01)
