@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ class Review:
         for before, row in enumerate(self._taken(stored(rel), stored(rel.removeprefix(job + "/")))):
             if matched is None:
                 detections = _detections(fields)
-                matched, most = _Matched(self, detections), len(detections) + MISSED
+                matched, most = _Matched(self, detections, _size(fields)), len(detections) + MISSED
             if before < most:
                 matched.take(row)
             else:
@@ -124,11 +125,17 @@ def _detections(fields: Mapping) -> list[Mapping]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
+def _size(fields: Mapping) -> tuple[float, float]:
+    """Width and height of an image in pixels; endless where nobody told."""
+    width, height = (number(mapping(fields.get("image")).get(side)) or inf for side in ("width", "height"))
+    return width, height
+
+
 class _Matched:
     """The rows of one image, each brought to the detection it is about."""
 
-    def __init__(self, review: Review, detections: list[Mapping]) -> None:
-        self._review = review
+    def __init__(self, review: Review, detections: list[Mapping], size: tuple[float, float]) -> None:
+        self._review, self._size = review, size
         self._found = {ident(n, detection): detection for n, detection in enumerate(detections)}
         boxes = {name: found for name, detection in self._found.items() if (found := corners(detection))}
         self._boxed = list(boxes)
@@ -175,7 +182,10 @@ class _Matched:
 
     def _add(self, row: Row) -> None:
         """An animal that the detector missed; or nothing, where it found nothing."""
-        if row.label != BLANK or not self._found:
+        (width, height), (x1, y1, x2, y2) = self._size, row.box or (0, 0, 1, 1)
+        if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+            self._review.wrong(row.line, f"Its box lies outside of the image, which has {width:g} x {height:g} pixels.")
+        elif row.label != BLANK or not self._found:
             self._added.append({**_word(row), "box": list(row.box) if row.box else None})
 
 

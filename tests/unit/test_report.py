@@ -292,7 +292,7 @@ def test_a_review_is_told_and_the_names_that_people_gave_are_counted(tmp_path: P
     said = words(page)
     assert row(page, "Agrotis")[4] == "1" and row(page, "Xestia")[4] == "2"
     assert "Checked by people" in said and "moth-classifier 1.0.0 2 1 50 %" in said
-    assert "1 row of the table could not be used" in said and "by hand" in said
+    assert "1 line of the table could not be used: Line " in said and "by hand" in said
 
 
 def test_a_night_is_drawn_from_noon_to_noon_and_a_day_from_midnight() -> None:

@@ -22,7 +22,7 @@ def named(rel: str, *labels: str) -> Any:
         moth(id=f"d{n}", box=[100 * n, 0, 100 * n + 50, 50], classifications=[{"label": label, "score": 0.9}])
         for n, label in enumerate(labels, 1)
     ]
-    return with_detections(*kinds, rel=rel)
+    return with_detections(*kinds, rel=rel, width=2000, height=1500)
 
 
 def reviewed(table: str | bytes, *members: Any) -> tuple[Item, dict[str, Any]]:
@@ -197,6 +197,8 @@ def test_one_table_may_name_an_image_both_ways() -> None:
         ("a.jpg,d1,nan,0,1,1,Xestia", "Its box is none"),
         ("a.jpg,d1,1,,,,Xestia", "Its box is none"),
         ("a.jpg,d2,,,,,Noctua\na.jpg,d2,,,,,Xestia", "another label further up"),
+        ("a.jpg,,2000,0,2050,9,Xestia", "outside of the image, which has 2000 x 1500 pixels"),
+        ("a.jpg,,0,-9,9,0,Xestia", "outside of the image"),
         ("a.jpg,d2,,,,," + "X" * 501, "a label may have 500"),
     ],
 )
@@ -260,7 +262,7 @@ def test_a_row_without_end_costs_the_rest_of_the_table(tmp_path: Path) -> None:
 
 def test_an_image_with_endless_rows_keeps_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reviews, "MISSED", 3)
-    rows = "".join(f"a.jpg,{n},0,{n + 1},9,Xestia\n" for n in range(100, 600, 100))
+    rows = "".join(f"a.jpg,{n},0,{n + 1},9,Xestia\n" for n in range(1, 26, 5))
     item, told = reviewed("file,x1,y1,x2,y2,label\n" + rows, done("a.jpg"))
     assert (len(item.rows), told["missed"]) == (3, 3)
     assert [problem["line"] for problem in told["problems"]] == [5, 6]

@@ -86,6 +86,7 @@ def _told(results: Results, found: Survey, album: Album) -> dict[str, Any]:
         "left_out": tables.left_out(results),
         "citations": tables.citations(found, results),
         "review": results.summary.get("review"),
+        "problems": tables.problems(results.summary.get("review")),
         "by_model": tables.agreements(results.summary.get("review"), "models"),
         "by_label": tables.agreements(results.summary.get("review"), "labels"),
     }

@@ -17,6 +17,7 @@ from trapline.errors import CODES
 KINDS = 200  # rows
 LABELS = 12  # named in an event's row, or below an image
 COLOURS = 8  # of kinds; all others have one together
+PROBLEMS = 10  # lines of a review that could not be used
 _CITATION = 2000  # letters
 
 
@@ -223,3 +224,8 @@ def agreements(review: Any, part: str) -> list[Agreement]:
         Agreement(named(name), row.get("said", 0), row.get("right", 0), row.get("is"))
         for name, row in list(rows.items())[:KINDS]
     ]
+
+
+def problems(review: Any) -> list[tuple[int, str]]:
+    """Lines of a review that could not be used, the first of them: number and reason."""
+    return [(one["line"], shortened(one["why"], 300)) for one in mapping(review).get("problems", [])[:PROBLEMS]]
