@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from functions.compile.book import opened, stored
 from functions.compile.picture import BLANK, UNKNOWN, Mapping, corners, ident, mapping
-from trapline.records.naming import number
+from trapline.records.naming import classification, label_of, number
 from trapline.records.spreadsheets import plain
 
 ROWS = 1_000_000
@@ -150,13 +151,19 @@ class _Matched:
         elif name == "":
             why = "It names none of the image's detections: give its detection_id, or its box as x1, y1, x2, y2."
             self._review.wrong(row.line, why)
-        elif self._labels.setdefault(name, _word(row))["label"] != row.label:
+        elif self._labels.setdefault(name, word := self._word(name, row))["label"] != word["label"]:
             self._review.wrong(row.line, f"The detection {name[:80]!r} has another label further up.")
 
     def said(self) -> Mapping | None:
         if not self._labels and not self._added:
             return None
         return {"detections": self._labels, "added": self._added}
+
+    def _word(self, name: str, row: Row) -> Mapping:
+        """What a row says of a detection. A label that was left as it was is the model's own, letter by letter."""
+        found = self._found[name]
+        machine = label_of(found, classification(found))
+        return _word(row, machine if _returned(machine) == _returned(row.label) else row.label)
 
     def _name(self, row: Row) -> str | None:
         """The detection that a row is about; None: one that was missed; empty: none that there is."""
@@ -186,11 +193,17 @@ class _Matched:
         if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
             self._review.wrong(row.line, f"Its box lies outside of the image, which has {width:g} x {height:g} pixels.")
         elif row.label != BLANK or not self._found:
-            self._added.append({**_word(row), "box": list(row.box) if row.box else None})
+            self._added.append({**_word(row, row.label), "box": list(row.box) if row.box else None})
 
 
-def _word(row: Row) -> Mapping:
-    return {"label": row.label, **({"reviewer": row.reviewer} if row.reviewer else {})}
+def _word(row: Row, label: str) -> Mapping:
+    return {"label": label, **({"reviewer": row.reviewer} if row.reviewer else {})}
+
+
+def _returned(label: str) -> str:
+    """A label as tables give it back: cells are trimmed, and some programs compose letters anew."""
+    cell = unicodedata.normalize("NFC", label.strip())
+    return cell.lower() if cell.lower() in (BLANK, UNKNOWN) else cell
 
 
 def _overlaps(boxes: NDArray[np.float64], box: tuple[float, ...]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,15 @@ def test_the_table_that_compile_wrote_is_a_review_as_it_is() -> None:
     written = compiled(*members)[0].files["observations.csv"]
     _, told = reviewed(written, *members)
     assert (told["problem_count"], told["reviewed"], told["right"]) == (0, 2, 2)
+
+
+@pytest.mark.parametrize("label", [" Noctua ", "Noctua\t", "Ænigma é", "Ænigma e\u0301", "Blank", "'Noctua'", "a\nb"])
+def test_a_label_that_was_left_as_it_was_is_right_whatever_a_spreadsheet_makes_of_its_letters(label: str) -> None:
+    table, _ = compiled(named("a.jpg", label))
+    given_back = unicodedata.normalize("NFC", table.files["observations.csv"].decode())
+    item, told = reviewed(given_back, named("a.jpg", label))
+    assert (told["right"], told["wrong"], told["blank"], list(told["labels"])) == (1, 0, 0, [label])
+    assert item.lines[0]["review"]["detections"]["d1"]["label"] == label
 
 
 def test_names_may_be_relative_to_the_jobs_folder() -> None:

@@ -137,7 +137,7 @@ def _left_out(out: Console, found: Mapping[str, Any]) -> None:
 def _counts(out: Console, summary: Summary) -> None:
     told = summary.results.get("images")
     counts: Mapping[str, Any] = told if isinstance(told, Mapping) else summary.images
-    parts = [f"{counts.get('total', 0)} images"]
+    parts = [words.plural(counts.get("total", 0), "image")]
     parts += [f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if name != "total" and n]
     words.say(out, ", ".join(parts))
     if summary.not_received_count:
