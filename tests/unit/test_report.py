@@ -154,6 +154,24 @@ def test_failures_are_told_in_the_words_of_the_table_of_codes(tmp_path: Path) ->
     assert "gone.jpg" in said and "b.jpg" in said
 
 
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ([], "There are no images."),
+        ([failed(f"{JOB}/a.jpg", "image_truncated")], "No image was read."),
+        ([done(f"{JOB}/a.jpg", found())], "Nothing was found on 1 image."),
+        ([done(f"{JOB}/a.jpg", found("unknown"))], "1 detection that nobody can name."),
+    ],
+)
+def test_where_no_kind_was_found_the_page_says_why(tmp_path: Path, members: list[Member], said: str) -> None:
+    assert said in words(report(tmp_path, *members))
+
+
+def test_a_table_of_which_no_row_can_be_used_is_no_check_by_a_person(tmp_path: Path) -> None:
+    said = words(report(tmp_path, *moths(1), review=b"x,y\n1,2\n"))
+    assert "were not checked by a person" in said and "There is no column" in said
+
+
 def test_an_image_whose_name_cannot_be_a_key_is_no_image_that_was_read(tmp_path: Path) -> None:
     said = words(report(tmp_path, *moths(1), unusable={f"{JOB}/a\\tb.jpg": "a control character"}))
     assert "1 image has a name that cannot be used." in said and "every image was read" not in said
