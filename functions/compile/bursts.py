@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from functions.compile.book import opened, stored
-from functions.compile.deployments import identity
 from functions.compile.picture import Picture, instant, real, zone
+from trapline.records.deployments import identity
 from trapline.records.naming import label_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

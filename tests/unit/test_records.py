@@ -135,6 +135,19 @@ def test_a_wrong_manifest_is_told_in_one_line_with_place_and_example(data: bytes
     assert "\n" not in str(caught.value)
 
 
+def test_an_image_may_not_name_a_deployment_that_is_not_there() -> None:
+    images = [{"id": str(n), "url": "https://example.org/a.jpg"} for n in range(2)]
+    named = [images[0], {**images[1], "deploymentID": "north"}]
+    assert read_manifest(json.dumps({"sourceImages": named}).encode(), "jobs/a/b.json").sourceImages[1].id == "1"
+    there = {"sourceImages": named, "deployments": [{"id": "north"}, {"id": "south"}]}
+    assert read_manifest(json.dumps(there).encode(), "jobs/a/b.json").sourceImages[1].id == "1"
+    absent = {"sourceImages": named, "deployments": [{"id": "nroth"}, {"id": "south"}]}
+    with pytest.raises(
+        ManifestError, match=r"sourceImages\[1\] names deployment 'north'; `deployments` has nroth, south"
+    ):
+        read_manifest(json.dumps(absent).encode(), "jobs/a/b.json")
+
+
 def test_a_manifest_that_is_too_large_is_refused_before_it_is_read() -> None:
     with pytest.raises(ManifestError, match=f"has {MANIFEST_BYTES + 1} bytes"):
         read_manifest(b" " * (MANIFEST_BYTES + 1), "jobs/a/b.json")

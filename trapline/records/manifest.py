@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from trapline.errors import ManifestError
 from trapline.records.base import Frozen
+from trapline.records.deployments import by_identity, referred
 from trapline.records.events import USUAL, Event
 from trapline.wellformed import check_values, first_problem
 
@@ -88,6 +89,19 @@ class Manifest(Frozen):
     outputs: tuple[str, ...] | None = Field(None, max_length=100)  # the formats of this job's results
     deployment: dict[str, Any] = {}
     callback: Callback | None = None
+
+    @model_validator(mode="after")
+    def _places_are_there(self) -> Self:
+        """A misspelt place would publish another one's coordinates."""
+        places = by_identity((self.model_extra or {}).get("deployments"))
+        for number, image in enumerate(self.sourceImages if places else ()):
+            name = referred(image.model_extra or {})
+            if name and name not in places:
+                known = ", ".join(sorted(places)[:3])
+                raise ValueError(
+                    f"sourceImages[{number}] names deployment {name[:60]!r}; `deployments` has {known[:200]}"
+                )
+        return self
 
     @property
     def client(self) -> dict[str, str]:

@@ -7,10 +7,10 @@ from datetime import date, datetime
 from typing import IO, Any
 
 from functions.compile.cells import row
-from functions.compile.deployments import identity
 from functions.compile.outputs.camtrap_dp.times import written
 from functions.compile.picture import Mapping, Picture, instant, moment
 from functions.compile.results import Results
+from trapline.records.deployments import identity
 from trapline.records.naming import number
 
 _FEATURES = (

@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 from functions.compile.book import stored
 from functions.compile.cells import cell, row
-from functions.compile.deployments import identity
 from functions.compile.outputs.camtrap_dp.deployments import deployment_id
 from functions.compile.outputs.camtrap_dp.times import written
 from functions.compile.picture import Picture
 from functions.compile.results import Results
+from trapline.records.deployments import identity
 
 COLUMNS = (
     *("mediaID", "deploymentID", "captureMethod", "timestamp", "filePath", "filePublic", "fileName", "fileMediatype"),

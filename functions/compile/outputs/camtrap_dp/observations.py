@@ -9,7 +9,6 @@ from typing import Any
 
 from functions.compile.bursts import Event
 from functions.compile.cells import row
-from functions.compile.deployments import identity
 from functions.compile.frames import shares
 from functions.compile.made import Made, maker
 from functions.compile.outputs.camtrap_dp.deployments import deployment_id
@@ -17,6 +16,7 @@ from functions.compile.outputs.camtrap_dp.taxa import Taxa
 from functions.compile.outputs.camtrap_dp.times import written
 from functions.compile.picture import HUMAN, Mapping, Picture, corners, mapping, moment, sureness
 from functions.compile.results import Results
+from trapline.records.deployments import identity
 from trapline.records.naming import label_of
 
 COLUMNS = (

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from functions.compile.deployments import identity
 from functions.compile.made import Made, made
 from functions.compile.outputs.report.counted import Counted, counted
 from functions.compile.outputs.report.sample import Sample, lot
@@ -14,6 +13,7 @@ from functions.compile.outputs.report.text import place, shortened
 from functions.compile.picture import UNKNOWN, Mapping, Picture, corners, mapping, moment, sureness
 from functions.compile.results import Results
 from functions.compile.tally import LABELS
+from trapline.records.deployments import identity
 from trapline.records.naming import label_of
 
 IMAGES = 500  # shown at most …
