@@ -110,12 +110,12 @@ class Outbound:
             target = self._parse(answer, base=target)
         raise self._permanent(self._codes.failed, target, f"is where more than {self._redirects} redirects lead")
 
-    def post(self, url: str, body: Body, headers: Mapping[str, str]) -> Answer:
+    def post(self, url: str, body: Body, headers: Mapping[str, str], timeout: float | None = None) -> Answer:
         """Send `body`; any 2xx is success, and a redirect is not followed. Raises as `get` does.
 
-        A body that comes in pieces needs its `Content-Length` among the headers.
+        A body that comes in pieces needs its `Content-Length` among the headers. `timeout` (seconds): for this call.
         """
-        self._clock.start(self._timeout)
+        self._clock.start(self._timeout if timeout is None else timeout)
         target = self._parse(url)
         answer = self._call("POST", target, headers, body)
         if isinstance(answer, Answer):
@@ -154,7 +154,7 @@ class Outbound:
             with self._pool.stream(method, target, headers=_sent(url, headers), content=body) as response:
                 return self._read(method, url, response)
         except httpcore.TimeoutException:
-            raise self._temporary(url, f"did not answer fully within {self._timeout:g} s") from None
+            raise self._temporary(url, f"did not answer fully within {self._clock.seconds:g} s") from None
         except httpcore.NetworkError as error:
             raise self._temporary(url, f"could not be read: {str(error) or 'the connection was cut'}") from None
         except httpcore.RemoteProtocolError:
@@ -328,9 +328,10 @@ class _Clock(threading.local):
     """When the call that this thread makes must be over."""
 
     _deadline = 0.0
+    seconds = 0.0  # … and how long it may take in all
 
     def start(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
+        self.seconds, self._deadline = seconds, time.monotonic() + seconds
 
     def left(self) -> float:
         """Seconds left. Raises where none are."""
@@ -451,7 +452,7 @@ def _media_type(headers: Mapping[str, str]) -> str | None:
 def _retry_after(value: str) -> float | None:
     """Seconds, from a count of them or a date; bounded."""
     seconds: float
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+    if re.fullmatch(r"[0-9]{1,100}", value.strip()):
         seconds = float(value)
     else:
         try:

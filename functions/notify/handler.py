@@ -30,6 +30,7 @@ class Notify:
         chosen = context.parameters
         self._web = outbound.Outbound(outbound.CALLBACK, allow=chosen["allow"], timeout=chosen["timeout"], redirects=0)
         self._most: int = chosen["max_bytes"]
+        self._brief: float = min(chosen["first_timeout"], chosen["timeout"])
 
     def handle(self, items: list[Item]) -> list[Result | Failure]:
         return [self._outcome(item) for item in items]
@@ -52,7 +53,8 @@ class Notify:
         body = antenna.body(item, self._most) if ends and item.form == "antenna" else _standard(item, now)
         headers = _headers(item, callback, body, now)
         item.sent.append({"to": outbound.shown(callback.callbackUrl), "headers": _masked(headers), **_start(body)})
-        answer = self._web.post(callback.callbackUrl, body.chunks(), headers)
+        within = self._brief if item.brief else None
+        answer = self._web.post(callback.callbackUrl, body.chunks(), headers, within)
         return {"outcome": "told", "detail": {"status": answer.status}}
 
 

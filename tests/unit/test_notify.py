@@ -91,6 +91,7 @@ class Item:
     client: dict[str, Any] = field(default_factory=lambda: {"jobId": "ea12", "pipelineRequestId": "ecos/ea12"})
     webhook_id: str = "msg_5f3c"
     overtaken: bool = False
+    brief: bool = False
     links: dict[str, str] = field(
         default_factory=lambda: {"results.jsonl": "s3://traps/results/ecos/ea12/results.jsonl"}
     )
@@ -110,7 +111,8 @@ def callback(client: Client, path: str = "200", token: str = "") -> Callback:
 
 def told(item: Item, timeout: float = 5.0, allow: tuple[str, ...] = ("127.0.0.1",)) -> dict[str, Any] | Failure:
     function = Notify()
-    function.setup(SimpleNamespace(parameters={"allow": list(allow), "timeout": timeout, "max_bytes": 100_000}))
+    chosen = {"allow": list(allow), "timeout": timeout, "first_timeout": 0.3, "max_bytes": 100_000}
+    function.setup(SimpleNamespace(parameters=chosen))
     (result,) = function.handle([item])
     return result
 
@@ -307,3 +309,11 @@ def test_what_was_sent_is_shown_without_what_is_secret(client: Client) -> None:
     (sent,) = item.sent
     assert sent["headers"]["webhook-id"] == "msg_5f3c" and sent["headers"]["Authorization"] == "…"
     assert not [secret for secret in ("hunter2", "hunter3", OWN) if secret in str(sent)]
+
+
+def test_a_client_that_hangs_at_the_first_call_is_left_sooner_and_has_its_time_at_the_next(client: Client) -> None:
+    began = time.monotonic()
+    failure = told(Item(callback(client, "hang"), brief=True))
+    assert isinstance(failure, Temporary) and "within 0.3 s" in failure.message
+    assert time.monotonic() - began < 0.9
+    assert told(Item(callback(client, "hang"))) == {"outcome": "told", "detail": {"status": 200}}

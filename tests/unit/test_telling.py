@@ -127,6 +127,21 @@ def test_a_client_that_comes_back_within_the_day_is_told_and_leaves_a_receipt(pr
     assert not keys(world.store, "failed/")
 
 
+@pytest.mark.parametrize(("retry", "brief"), [(2, [True, False, False]), (0, [False])])
+def test_the_first_of_several_tries_is_a_short_one(project: Path, told: Told, retry: int, brief: list[bool]) -> None:
+    told.answer = refused()
+    path = project / "functions" / "notify" / "function.yaml"
+    spec = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**spec, "delivery": {**spec["delivery"], "retry": retry}}))
+
+    async def scenario(world: Simulated) -> None:
+        submit(world, "moth")
+        await asyncio.sleep(600)
+
+    Simulated(project).play(scenario)
+    assert [item.brief for _, item in told.items] == brief
+
+
 @pytest.mark.parametrize(("after", "waits"), [(1.0, [5, 10, 20, 40]), (90.0, [90, 90, 90, 90])])
 def test_a_client_that_says_when_is_not_called_sooner_and_not_given_up_sooner(
     project: Path, told: Told, after: float, waits: list[int]

@@ -134,7 +134,10 @@ def _wanted(world: World, job: Job, message: Message) -> bool:
 def _ticket(world: World, stage: Stage, message: Message) -> Ticket:
     attempt = world.desk(message.job).notify_tries.get(message.name, 0) + 1
     item = Item(rel=f"{message.job}/{message.name}", attempt=attempt)
-    return ticket_of(world, stage, message.job, item, _order(world, message))
+    pin = _pin(world, stage, message.job)
+    brief = attempt == 1 < world.ledger.policy.attempts(stage.name, pin.function)
+    order = _order(world, message).model_copy(update={"brief": brief})
+    return ticket_of(world, stage, message.job, item, order)
 
 
 def _order(world: World, message: Message) -> NotifyOrder:

@@ -79,6 +79,7 @@ class Messages:
             client=_client(job, manifest),
             webhook_id=order.webhook_id,
             overtaken=order.overtaken,
+            brief=order.brief,
             links=self._links(order, manifest, summary),
             people=people,
             lacking=lacking,
