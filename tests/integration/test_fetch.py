@@ -82,7 +82,7 @@ REPLIES: dict[str, bytes] = {
     "/error": reply(500),
     "/busy": reply(429, b"", "Retry-After: 7"),
     "/dated": reply(503, b"", f"Retry-After: {email.utils.formatdate(time.time() + 3000, usegmt=True)}"),
-    "/never": reply(503, b"", "Retry-After: 99999999"),
+    "/never": reply(503, b"", "Retry-After: 99999999999999999999"),
     "/whenever": reply(503, b"", "Retry-After: soon"),
     "/hop": reply(302, b"", "Location: /a.jpg?token=hunter2"),
     "/loop": reply(302, b"", "Location: /loop"),

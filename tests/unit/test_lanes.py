@@ -149,17 +149,16 @@ def test_a_large_compile_waits_among_its_like() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "to", "attempt", "lane"),
+    ("event", "to", "brief", "lane"),
     [
-        ("completed", "client", 1, "notify"),
-        ("failed", "client", 1, "notify"),
-        ("updated", "people", 1, "people"),
-        ("progress", "client", 1, "news"),
-        ("completed", "client", 2, "notify again"),
-        ("completed", "people", 2, "notify again"),
+        ("completed", "client", True, "notify"),
+        ("failed", "client", True, "notify"),
+        ("updated", "people", True, "people"),
+        ("progress", "client", False, "news"),
+        ("completed", "client", False, "notify again"),
+        ("completed", "people", False, "notify again"),
     ],
 )
-def test_a_receiver_that_was_slow_once_is_in_nobodys_way(event: Told, to: Audience, attempt: int, lane: str) -> None:
-    order = NotifyOrder(to=to, event=event, webhook_id="msg_1")
-    items = (Item(rel="st7/n1/1", attempt=attempt),)
-    assert lane_of("notify", ticket(1).model_copy(update={"gather": None, "notify": order, "items": items})) == lane
+def test_a_receiver_that_was_slow_once_is_in_nobodys_way(event: Told, to: Audience, brief: bool, lane: str) -> None:
+    order = NotifyOrder(to=to, event=event, brief=brief, webhook_id="msg_1")
+    assert lane_of("notify", ticket(1).model_copy(update={"gather": None, "notify": order})) == lane

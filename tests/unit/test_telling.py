@@ -127,6 +127,25 @@ def test_a_client_that_comes_back_within_the_day_is_told_and_leaves_a_receipt(pr
     assert not keys(world.store, "failed/")
 
 
+def test_what_is_told_to_a_client_that_failed_lately_is_told_apart_until_it_answers(project: Path, told: Told) -> None:
+    def manifest(name: str) -> bytes:
+        listed = [{"id": "moth", "url": f"incoming/ecos/{name}/moth.jpg"}]
+        callback = {"callbackUrl": f"https://platform.example.org/told?job={name}"}
+        return json.dumps({"sourceImages": listed, "callback": callback}).encode()
+
+    told.answer = lambda item: refused()(item) if len(told.items) == 1 else {"outcome": "told"}
+
+    async def scenario(world: Simulated) -> None:
+        for name in ("first", "second", "third"):
+            world.put(f"incoming/ecos/{name}/moth.jpg", b"moth")
+            world.put(f"jobs/ecos/{name}.json", manifest(name))
+            await asyncio.sleep(3)
+
+    Simulated(project).play(scenario)
+    first = {item.job: item.brief for _, item in reversed(told.items)}
+    assert first == {"ecos/first": True, "ecos/second": False, "ecos/third": True}
+
+
 @pytest.mark.parametrize(("retry", "brief"), [(2, [True, False, False]), (0, [False])])
 def test_the_first_of_several_tries_is_a_short_one(project: Path, told: Told, retry: int, brief: list[bool]) -> None:
     told.answer = refused()

@@ -9,6 +9,7 @@ from typing import Any
 
 from trapline.dispatcher import control_record, opening, refusals
 from trapline.dispatcher.desk import Rejected
+from trapline.dispatcher.receivers import address_of
 from trapline.dispatcher.world import World
 from trapline.errors import CODES
 from trapline.ledger.states import Job
@@ -113,9 +114,13 @@ async def notify(world: World, message: Message) -> None:
     if message.to == "people" and len(_reached(world, message)) == len(world.pipeline.spec.notify.to) > 0:
         await _receipt(world, message, "", _TOLD)  # those who could not be told are named no more
         return
-    ticket = _ticket(world, stage, message)
-    outcome = await world.executor.run(ticket)
-    item = outcome.setup or (outcome.items[0] if outcome.items else None)
+    address = _address(job, message)
+    async with world.receivers.turn(address):
+        ticket = _ticket(world, stage, message, address)
+        outcome = await world.executor.run(ticket)
+        item = outcome.setup or (outcome.items[0] if outcome.items else None)
+        if item is not None:
+            world.receivers.note(address, told=item.result == "done")
     if item is not None and item.result == "done":
         await _receipt(world, message, ticket.notify.webhook_id if ticket.notify else "", outcome.body)
     elif item is not None or outcome.died or outcome.recipe_refused:
@@ -131,11 +136,19 @@ def _wanted(world: World, job: Job, message: Message) -> bool:
     return message.event in wished
 
 
-def _ticket(world: World, stage: Stage, message: Message) -> Ticket:
+def _address(job: Job, message: Message) -> str:
+    """Whom it is told; empty where that is not known here."""
+    callback = job.manifest.callback if job.manifest else None
+    ours = message.to == "client" and not isinstance(message.about, Rejected)
+    return address_of(callback.callbackUrl) if ours and callback else ""
+
+
+def _ticket(world: World, stage: Stage, message: Message, address: str) -> Ticket:
     attempt = world.desk(message.job).notify_tries.get(message.name, 0) + 1
     item = Item(rel=f"{message.job}/{message.name}", attempt=attempt)
     pin = _pin(world, stage, message.job)
-    brief = attempt == 1 < world.ledger.policy.attempts(stage.name, pin.function)
+    more = world.ledger.policy.attempts(stage.name, pin.function) > 1
+    brief = attempt == 1 and more and not world.receivers.failing(address)
     order = _order(world, message).model_copy(update={"brief": brief})
     return ticket_of(world, stage, message.job, item, order)
 

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from trapline.dispatcher.desk import Desk
+from trapline.dispatcher.receivers import Receivers
 from trapline.dispatcher.seams import AsyncStore, Clock, Executor
 from trapline.keys import Layout
 from trapline.ledger.ledger import Ledger
@@ -76,6 +77,7 @@ class World:
     busy_with: Callable[[str, str], bool] = lambda job, but: False  # whether anything but this is under way for a job
     gathers_from: float = 0.0  # monotonic seconds: an engine that was overtaken may still be naming what it compiled
     news: int = 0  # messages about open jobs that are under way
+    receivers: Receivers = field(default_factory=Receivers)
     desks: dict[str, Desk] = field(default_factory=dict)
     effects: defaultdict[str, deque[Effect]] = field(default_factory=lambda: defaultdict(deque))
     wanted: dict[str, bool] = field(default_factory=dict)  # `full`, `names`, `requests`: asked for now

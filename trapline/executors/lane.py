@@ -9,8 +9,8 @@ from trapline.executors.process import WorkerProcess
 from trapline.records import NEWS, Outcome, Ticket
 
 # How many workers each may have. News of open jobs, people whose mail server hangs, and whoever could not be told at
-# the first try are in no client's way.
-LANES = {"fetch": 2, "gather": 2, "large gather": 2, "notify": 4, "people": 2, "notify again": 4, "news": 2}
+# the first try, or lately, are in no client's way.
+LANES = {"fetch": 2, "gather": 2, "large gather": 2, "notify": 8, "people": 2, "notify again": 4, "news": 2}
 LARGE = 1_000  # members; a larger compile waits among its like
 SLOW = 1.0  # seconds a ticket may run before another worker is started for those that wait
 LOOK_EVERY = 0.25  # seconds
@@ -22,7 +22,7 @@ def lane_of(kind: str, ticket: Ticket) -> str:
     if ticket.notify is not None and kind == "notify":
         if ticket.notify.event in NEWS:
             return "news"
-        if ticket.items[0].attempt > 1:
+        if not ticket.notify.brief:
             return "notify again"
         return "people" if ticket.notify.to == "people" else kind
     large = ticket.gather is not None and ticket.gather.members > LARGE

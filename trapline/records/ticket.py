@@ -59,7 +59,7 @@ class NotifyOrder(Frozen):
     summary: str = ""  # the key of the revision's own summary
     news: dict[str, Any] = {}  # what there is to say of an open job, or of a manifest that was refused
     webhook_id: str
-    brief: bool = False  # the first of several tries: whoever does not answer soon is called again, apart from others
+    brief: bool = False  # the first of several tries, to somebody who answers so far: others are called apart
     overtaken: bool = False
     reached: tuple[int, ...] = ()  # people who were told already: places in `notify.to`
 
