@@ -8,7 +8,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from functions.notify.item import Item
 from functions.notify.message import facts
@@ -35,7 +35,7 @@ class Body:
 def body(item: Item, most: int) -> Body:
     """The file, or, where it is larger than `most` bytes or not there, what says so and where the results are."""
     if item.event == "failed":
-        return _instead(item, item.news["message"])
+        return _instead(item, item.news["message"], item.news)
     size = {file.name: file.size for file in item.summary.files}.get(FILE) if item.summary else None
     if size is None:
         return _instead(item, f"This revision has no {FILE}.")
@@ -44,10 +44,10 @@ def body(item: Item, most: int) -> Body:
     return Body(size, lambda: _pieces(item.open(FILE)))
 
 
-def _instead(item: Item, why: str) -> Body:
+def _instead(item: Item, why: str, news: dict[str, Any] | None = None) -> Body:
     """No `data`: who reads that alone must not take it for a job without results."""
-    told = facts(item.summary) if item.summary else {}
-    text = json.dumps({**item.client, "message": why, **told, "links": item.links}, ensure_ascii=False).encode()
+    told = facts(item.summary) if item.summary else news or {}
+    text = json.dumps({**item.client, **told, "message": why, "links": item.links}, ensure_ascii=False).encode()
     return Body(len(text), lambda: iter((text,)))
 
 

@@ -98,7 +98,7 @@ class Checks:
             self._config[key[5:-5]] += 1
             self._listed[key[5:-5]] = now
             if data is not None:
-                self._manifests[key[5:-5]].add(f"refused-{_sha(self._world.bucket.head(key).etag.encode())[:8]}")
+                self._manifests[key[5:-5]].add(f"refused-{_sha(data)[:8]}")
         elif key.startswith("control/jobs/"):
             self._config[key[13:-5]] += 1  # torn: its pins are lost
 

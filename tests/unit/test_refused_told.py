@@ -80,6 +80,27 @@ def test_a_restart_tells_nobody_of_a_refused_manifest_again(project: Path, told:
     assert told.kinds() == ["failed"]
 
 
+def test_the_same_refused_manifest_dropped_once_more_is_not_told_again(project: Path, told: Told) -> None:
+    world = play(project, 300, {"outputs": ["../../x"]}, {"outputs": ["../../x"]})
+    assert told.kinds() == ["failed"] and len(keys(world.store, f"receipts/{JOB}/")) == 1
+
+
+def test_nobody_is_told_by_a_good_manifest_that_the_one_before_it_was_refused(project: Path, told: Told) -> None:
+    async def scenario(world: Simulated) -> None:
+        told.answer = refused()
+        submit(world, outputs=["../../x"])
+        await asyncio.sleep(4)
+        told.answer = lambda item: {"outcome": "told"}
+        data = json.dumps(
+            {"sourceImages": [{"id": "moth", "url": f"incoming/{JOB}/moth.jpg"}], "callback": {"callbackUrl": URL}}
+        )
+        world.put(f"jobs/{JOB}.json", data.encode(), event=False)
+        await asyncio.sleep(300)
+
+    Simulated(project).play(scenario)
+    assert told.kinds() == ["failed", "completed"]
+
+
 def test_a_client_that_cannot_be_told_of_its_refused_manifest_is_tried_for_a_day_and_then_there_is_a_dead_letter(
     project: Path, told: Told
 ) -> None:

@@ -14,7 +14,7 @@ from trapline.records import Audience, DeadLetter, JobControl, Summary
 class Rejected:
     """A manifest that was refused."""
 
-    etag: str
+    sha256: str  # of its bytes: written once more it is no other one
     why: str
 
 

@@ -51,7 +51,7 @@ class Message:
     @property
     def revision(self) -> str:
         if isinstance(self.about, Rejected):
-            return f"refused-{hashlib.sha256(self.about.etag.encode()).hexdigest()[:8]}"
+            return f"refused-{self.about.sha256[:8]}"
         return self.about.revision.removeprefix("r")
 
     @property
@@ -160,7 +160,8 @@ def _order(world: World, message: Message) -> NotifyOrder:
             to=message.to,
             event=message.event,
             news={"state": "FAILED", "message": about.why, "images": {}, "failures_by_code": {}, "codes": {}},
-            webhook_id=webhook_id(message.job, "refused", about.etag),
+            manifest=about.sha256,
+            webhook_id=webhook_id(message.job, "refused", about.sha256),
             reached=reached,
         )
     return NotifyOrder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -225,7 +226,7 @@ async def _refuse(world: World, name: str, why: str, manifest: Got | None) -> No
     job, desk = world.ledger.jobs[name], world.desk(name)
     job.problem = why
     if manifest is not None and not desk.refused:  # a worker that disagrees is no fault of the manifest's
-        desk.rejected, desk.rejected_told = Rejected(manifest.entry.etag, why), set()
+        desk.rejected, desk.rejected_told = Rejected(hashlib.sha256(manifest.data).hexdigest(), why), set()
     if desk.told_problem == why:
         return
     desk.told_problem = why

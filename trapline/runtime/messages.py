@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -51,6 +52,8 @@ class Messages:
         item, handed = ticket.items[0], None
         result: Any
         try:
+            if self._replaced(ticket.job, order):
+                return Outcome(ticket=ticket.id)
             handed = self.item(ticket.job, order, ticket.pin.parameters)
             result = _only(list(handler.handle([handed])))
         except Exception as error:  # noqa: BLE001 - a function may raise anything
@@ -87,6 +90,16 @@ class Messages:
             secret=os.environ.get(WEBHOOK_SECRET, ""),
             parameters=parameters,
         )
+
+    def _replaced(self, job: str, order: NotifyOrder) -> bool:
+        """Whether the manifest that was refused is there no more: another one's client is not the one to tell."""
+        if not order.manifest:
+            return False
+        try:
+            data = self._store.get(self._layout.manifest(job)).data
+        except NotFound:
+            return True
+        return hashlib.sha256(data).hexdigest() != order.manifest
 
     def _summary(self, key: str) -> Summary | None:
         summary = load(Summary, self._store.get(key).data) if key else None
