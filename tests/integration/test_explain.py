@@ -108,6 +108,14 @@ def _play(served: Engine, folder: Path) -> None:
     listed = {"projectId": "ecos", "jobId": "m2", "sourceImages": [{"id": "far away", "url": url}]}
     served.put("jobs/ecos/m2.json", json.dumps(listed).encode())
     served.closed("ecos/m2")
+    # a manifest that cannot be used
+    served.put("incoming/ecos/m3/in vain.jpg", night(13))
+    served.put("jobs/ecos/m3.json", b'{"sourceImages": 7}')
+    until(lambda: served.status("ecos/m3").get("state") == "FAILED")
+    # an image that is deleted while its job is open
+    served.put("incoming/st7/open/left again.JPG", night(15))
+    until(lambda: served.get("classifications/st7/open/left again.JPG.json"))
+    served.delete("incoming/st7/open/left again.JPG")
     until(lambda: served.status("st7/open").get("not_received"))
     until(lambda: served.get("classifications/st7/open/deleted.JPG.json"))
 
@@ -125,6 +133,8 @@ FATES = {
     "far away": ("failed", "fetch_refused"),
     "waiting.JPG": ("waiting", "No engine serves"),
     "nothing yet.JPG": ("waiting", "no bytes"),
+    "in vain": ("refused", "Correct jobs/ecos/m3.json and send it again."),
+    "left again.JPG": ("done", "not in the bucket any more; what was found stays"),
     "replaced since.JPG": ("changed", "Other bytes came"),
     "sheet": ("nothing_found", "A person (Ada) says: silver y 1."),
     "odd\\x01name": ("unusable", CODES["key_unusable"].meaning),
@@ -137,7 +147,7 @@ def test_an_image_is_explained_by_its_fate(asked: Asked, what: str) -> None:
     said, told = asked.json(what), asked.told(what)
     assert said["fate"] == kind, said
     assert says in told, told
-    if kind in ("failed", "not_received", "unusable", "cancelled", "unlisted", "ignored"):
+    if kind in ("failed", "not_received", "unusable", "cancelled", "unlisted", "ignored", "refused"):
         assert said["todo"] and " ".join(said["todo"].split()) in told
 
 
@@ -165,4 +175,4 @@ def test_a_file_on_a_card_is_found_by_its_path_and_compared(asked: Asked) -> Non
 
 def test_what_nobody_ever_heard_of_is_said_to_be_so(asked: Asked) -> None:
     told = asked.told("IMG_9999.JPG", rc=1)
-    assert "There is no image 'IMG_9999.JPG'" in told and "no failure, manifest or `_DONE` names it" in told
+    assert "There is no image 'IMG_9999.JPG'" in told and "no record, failure, manifest or `_DONE` names it" in told

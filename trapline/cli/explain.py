@@ -61,7 +61,7 @@ def document(story: Explanation) -> dict[str, Any]:
 
 def _tell(out: Console, place: Place, story: Explanation, told: Fate) -> None:
     words.say(out, words.safe(story.key), style="bold")
-    bad = told.kind in ("failed", "not_received", "unusable")
+    bad = told.kind in ("failed", "not_received", "unusable", "refused")
     words.say(out, f"  {words.safe(told.what)}", style="red" if bad else "")
     if told.todo:
         _line(out, "to do", words.safe(told.todo))

@@ -19,6 +19,7 @@ Kind = Literal[
     "waiting",
     "changed",
     "cancelled",
+    "refused",
     "ignored",
     "not_received",
     "unlisted",
@@ -110,11 +111,21 @@ def _unfinished(story: Explanation) -> Fate | None:
     if story.cancelled:
         todo = f"To go on, delete _CANCEL in the folder of {story.job}; what is done stays."
         return Fate("cancelled", f"The job is cancelled: {_names(open_stages)} did not run.", todo)
+    if story.refused:
+        return _refused(story)
     if story.size is None and all(stage.outcome == "waiting" for stage in story.stages):
         return _absent(story)
     if story.listed is False:
         return _unlisted(story)
     return Fate("waiting", f"It waits for {_names(open_stages)}. {_why_waiting(story)}".rstrip(), _to_hurry(story))
+
+
+def _refused(story: Explanation) -> Fate:
+    todo = f"Correct {story.refused_manifest} and send it again." if story.refused_manifest else _SAID
+    return Fate("refused", f"The job is not worked on. {story.job_message}", todo)
+
+
+_SAID = "Do what this says; the engine goes on by itself."
 
 
 def _absent(story: Explanation) -> Fate:

@@ -48,6 +48,7 @@ def find_image(place: Place, store: Store, what: str) -> Meant:
         lambda: sorted({*_listed(place, store, what)}),
         lambda: _matching(sorted({*_named_by_done(layout, store)}), exact.strip("/")),
         lambda: [rel for rel in rels if _dropped(rel, what)],
+        lambda: _matching(sorted({*_read(layout, store)} - {*rels}), exact.strip("/")),
     )
     for way in ways:
         if found := way():
@@ -56,7 +57,7 @@ def find_image(place: Place, store: Store, what: str) -> Meant:
         return Meant(_of_card(place, store, file, rels), file)
     raise TraplineError(
         f"There is no image {words.safe(what)!r} in {store.describe()}: nothing under {layout.prefix('incoming')}, no "
-        "failure, manifest or `_DONE` names it.",
+        "record, failure, manifest or `_DONE` names it.",
         remedy=_close(exact, rels, place),
     )
 
@@ -110,6 +111,15 @@ def _rels(layout: Layout, store: Store) -> Iterator[str]:
         meaning = layout.meaning(entry.key)
         if meaning.kind == "dead_letter" and meaning.stage in (*layout.records, "fetch"):
             yield meaning.rel
+
+
+def _read(layout: Layout, store: Store) -> Iterator[str]:
+    """Every path of which a stage knows something: its image may be there no more."""
+    for stage in layout.records:
+        for entry in store.list(layout.prefix(stage)):
+            meaning = layout.meaning(entry.key)
+            if meaning.kind == "record":
+                yield meaning.rel
 
 
 def _matching(rels: list[str], end: str) -> list[str]:

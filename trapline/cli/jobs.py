@@ -81,6 +81,11 @@ def is_final(status: Status) -> bool:
     return status.state == "CANCELLED" or (status.state in FINAL_STATES and (status.closed or bool(status.message)))
 
 
+def refused(status: Status) -> bool:
+    """Whether a job is not worked on as it is: its manifest, or what the pipeline needs, is not right."""
+    return status.state == "FAILED" and not status.closed and bool(status.message)
+
+
 def cancelled(store: Store, layout: Layout, job: str) -> bool:
     """Whether a `_CANCEL` stands in the job's folder."""
     return any(head(store, key) for key in layout.markers(job, "_CANCEL"))

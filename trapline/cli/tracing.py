@@ -63,6 +63,8 @@ class Explanation:
     job_state: str = ""
     job_open: str = ""  # what an open job waits for, in words
     job_message: str = ""
+    refused: bool = False  # the job has no work; `job_message` says why
+    refused_manifest: str = ""  # its manifest's key, where it has one
     cancelled: bool = False  # a `_CANCEL` stands
     engine_missing: str = ""
     card: dict[str, Any] | None = None  # the file of this machine that was named: path, sha256
@@ -110,6 +112,9 @@ def _job(layout: Layout, store: Store, story: Explanation) -> None:
     if status is not None:
         story.job_state, story.job_message = status.state, status.message
         story.job_open = waiting_for(status)
+        story.refused = jobs.refused(status)
+    if story.refused and jobs.head(store, layout.manifest(story.job)):
+        story.refused_manifest = layout.manifest(story.job)
     story.done_sha256 = jobs.named_by_done(store, layout, story.job).get(story.rel, "")
     story.not_received = story.done_sha256 not in ("", story.sha256) and not story.ignored
 
