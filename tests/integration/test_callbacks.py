@@ -96,6 +96,8 @@ def test_a_client_that_never_answers_costs_a_dead_letter_and_is_told_when_that_i
             assert (failure["code"], failure["attempts"]) == ("callback_failed", 3) and failure["remedy"]
             assert served.status("ecos/j1")["state"] == "SUCCEEDED" and served.receipts("ecos/j1") == []
             until(lambda: served.status("ecos/j1")["told"] == "dead letter", 5)
+            said = " ".join(served.trapline("status", "ecos/j1").split())
+            assert f"callback_failed: {failure['meaning']} {failure['message']} {failure['remedy']}" in said
             served.delete(letter)
             served.closed("ecos/j1")
             assert len(client.calls) == 4 and len(set(client.ids())) == 1

@@ -16,6 +16,7 @@ from trapline.cli.failed import NAMED, tell_failed
 from trapline.cli.follow import display, follow, summing_up, waiting_for
 from trapline.cli.place import Place
 from trapline.cli.results import where
+from trapline.cli.untold import tell_untold
 from trapline.records import Status
 from trapline.store.base import Store
 
@@ -26,7 +27,7 @@ _TOLD = {
     "nobody": "there is no client to tell",
     "overtaken": "a later revision is told",
     "unwanted": "the client does not want to hear",
-    "dead letter": "the client could not be told; see failed/notify/",
+    "dead letter": "the client could not be told",
 }
 
 
@@ -196,4 +197,5 @@ def _when(out: Console, place: Place, status: Status) -> None:
         words.say(out, f"    {words.changes(status.changes)}")
     if status.told:
         words.say(out, f"Of it, {_TOLD.get(status.told, status.told)}.")
+    tell_untold(out, place, status.job)
     words.say(out, f"Updated {words.moment(status.updated_at)}", style="dim")
