@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,4 +47,15 @@ def first_problem(error: Exception) -> str:
         return str(error) or type(error).__name__
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
-    return f"{place or 'the document'}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return f"{place or 'the document'}: {_in_json(first['msg'])}"
+
+
+def _in_json(message: str) -> str:
+    """A message of pydantic's in the words of who writes JSON."""
+    said = message.removeprefix("Value error, ").replace(" after validation", "")
+    said = _TUPLE.sub("list", _DICTIONARY.sub("object", said))
+    return f"{said[:1].lower()}{said[1:]}"
+
+
+_DICTIONARY = re.compile(r"dictionary( or instance of \w+)?", re.I)
+_TUPLE = re.compile("tuple", re.I)

@@ -109,9 +109,9 @@ def _play(served: Engine, folder: Path) -> None:
     served.put("jobs/ecos/m2.json", json.dumps(listed).encode())
     served.closed("ecos/m2")
     # a manifest that cannot be used
-    served.put("incoming/ecos/m3/in vain.jpg", night(13))
     served.put("jobs/ecos/m3.json", b'{"sourceImages": 7}')
     until(lambda: served.status("ecos/m3").get("state") == "FAILED")
+    served.put("incoming/ecos/m3/in vain.jpg", night(13))
     # an image that is deleted while its job is open
     served.put("incoming/st7/open/left again.JPG", night(15))
     until(lambda: served.get("classifications/st7/open/left again.JPG.json"))
@@ -130,6 +130,7 @@ FATES = {
     "stopped": ("cancelled", "delete _CANCEL"),
     "dropped.jpg": ("unlisted", "does not list it (any more)"),
     "id-kept": ("done", "detection"),
+    "id-dropped": ("unlisted", "does not list it (any more)"),
     "far away": ("failed", "fetch_refused"),
     "waiting.JPG": ("waiting", "No engine serves"),
     "nothing yet.JPG": ("waiting", "no bytes"),

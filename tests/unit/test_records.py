@@ -197,3 +197,18 @@ def test_a_line_of_a_roll_comes_back_whole_and_what_a_newer_release_adds_is_pass
     entry = RollEntry("é.jpg", "failed", "detect", code="timeout", kept=True, size=3)
     assert RollEntry.read(entry.line().encode()) == entry
     assert RollEntry.read(b'{"rel": "a.jpg", "state": "done", "mood": "good"}') == RollEntry("a.jpg", "done")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"sourceImages": 7}, "sourceImages: input should be a valid list."),
+        ({"sourceImages": []}, "sourceImages: list should have at least 1 item, not 0."),
+        ([], "the document: input should be a valid object."),
+        ({"sourceImages": [{"id": "1", "url": "x"}], "callback": 7}, "callback: input should be a valid object."),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_said_in_the_words_of_json(said: Any, told: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(json.dumps(said).encode(), "jobs/ecos/j1.json")
+    assert caught.value.message.endswith(f"is not a job manifest: {told}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trapline.cli import jobs, words
 from trapline.cli.comparing import folded
+from trapline.cli.dropped import listed_once
 from trapline.cli.place import Place
 from trapline.cli.upload import digests
 from trapline.errors import KeyUnusable, TraplineError
@@ -48,6 +49,7 @@ def find_image(place: Place, store: Store, what: str) -> Meant:
         lambda: sorted({*_listed(place, store, what)}),
         lambda: _matching(sorted({*_named_by_done(layout, store)}), exact.strip("/")),
         lambda: [rel for rel in rels if _dropped(rel, what)],
+        lambda: sorted({*listed_once(place, store, what)}),
         lambda: _matching(sorted({*_read(layout, store)} - {*rels}), exact.strip("/")),
     )
     for way in ways:

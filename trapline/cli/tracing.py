@@ -280,13 +280,13 @@ def _line_of(store: Store, key: str, rel: str) -> bytes | None:
     """The line about an image in a file that has one for each."""
     needles = {json.dumps(rel, ensure_ascii=plain).encode("utf-8", "replace") for plain in (True, False)}
     with suppress(NotFound), store.open(key) as stream:
-        for line in _lines(stream):
+        for line in lines_of(stream):
             if any(needle in line for needle in needles) and json.loads(line).get("rel") == rel:
                 return line
     return None
 
 
-def _lines(stream: BinaryIO) -> Iterator[bytes]:
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
     """The lines of a file that may be too large to hold."""
     rest = b""
     while piece := stream.read(1 << 20):
