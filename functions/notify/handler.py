@@ -23,6 +23,9 @@ _HEADER_SAFE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _SHOWN = 4_000  # bytes of a body that a test shows
 
 
+_LARGE = 1 << 20  # bytes; a larger body takes its time on the way
+
+
 class Notify:
     """POSTs a Standard Webhooks message, or the pipeline-controller's body; any 2xx is success."""
 
@@ -53,7 +56,7 @@ class Notify:
         body = antenna.body(item, self._most) if ends and item.form == "antenna" else _standard(item, now)
         headers = _headers(item, callback, body, now)
         item.sent.append({"to": outbound.shown(callback.callbackUrl), "headers": _masked(headers), **_start(body)})
-        within = self._brief if item.brief else None
+        within = self._brief if item.brief and body.size <= _LARGE else None
         answer = self._web.post(callback.callbackUrl, body.chunks(), headers, within)
         return {"outcome": "told", "detail": {"status": answer.status}}
 

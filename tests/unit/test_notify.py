@@ -109,9 +109,11 @@ def callback(client: Client, path: str = "200", token: str = "") -> Callback:
     return Callback(callbackUrl=client.url(path), callbackToken=token)
 
 
-def told(item: Item, timeout: float = 5.0, allow: tuple[str, ...] = ("127.0.0.1",)) -> dict[str, Any] | Failure:
+def told(
+    item: Item, timeout: float = 5.0, allow: tuple[str, ...] = ("127.0.0.1",), most: int = 100_000
+) -> dict[str, Any] | Failure:
     function = Notify()
-    chosen = {"allow": list(allow), "timeout": timeout, "first_timeout": 0.3, "max_bytes": 100_000}
+    chosen = {"allow": list(allow), "timeout": timeout, "first_timeout": 0.3, "max_bytes": most}
     function.setup(SimpleNamespace(parameters=chosen))
     (result,) = function.handle([item])
     return result
@@ -317,3 +319,10 @@ def test_a_client_that_hangs_at_the_first_call_is_left_sooner_and_has_its_time_a
     assert isinstance(failure, Temporary) and "within 0.3 s" in failure.message
     assert time.monotonic() - began < 0.9
     assert told(Item(callback(client, "hang"))) == {"outcome": "told", "detail": {"status": 200}}
+
+
+def test_a_large_body_has_its_time_at_the_first_call_too(client: Client) -> None:
+    size = 2 * 2**20
+    item = Item(callback(client, "hang", token="raw token"), summary=antenna(size), form="antenna", brief=True)
+    item.files["antenna.json"] = b" " * size
+    assert told(item, most=size) == {"outcome": "told", "detail": {"status": 200}}
