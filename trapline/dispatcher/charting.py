@@ -134,13 +134,14 @@ async def chart(world: World, name: str) -> None:
         desk.chart_wanted = True
         raise
     first = job.charted_at is None
+    moved = job.seq != found.begun_seq  # what changed meanwhile may not be on the listing
     was_cancelled = job.cancelled
     world.ledger.chart(name, found, Received(trigger="sweep", at=world.clock.wall()))
     if job.cancelled != was_cancelled:
         log.info("event=job.%s job=%r images=%d", "cancelled" if job.cancelled else "resumed", name, len(job.images))
         revoke(world, name, job.cancelled)
     desk.listing, desk.whole = listing.arrived.text, listing.text
-    desk.chart_seq = job.seq
+    desk.chart_seq = -1 if moved else job.seq
     if desk.control and desk.control.closed_listing == desk.listing:
         job.as_closed = True
     if first and desk.control and desk.control.listing == desk.listing:

@@ -36,7 +36,7 @@ class Desk:
     rejected_told: set[Audience] = field(default_factory=set)
     manifest_digest: str = ""
     chart_wanted: bool = True
-    chart_seq: int = -1  # the ledger's seq when the last chart had been taken in
+    chart_seq: int = -1  # the ledger's seq of which the last chart shows everything; -1: of none
     listing: str = ""  # digest of what was under `incoming/` at the last chart
     whole: str = ""  # … and of the dead letters
     effects: int = 0  # dead letters being written or deleted
