@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Sized
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import fates, revisions
+from tests.simulation import fates, revisions, said
 from tests.simulation.clients import folder
 from tests.simulation.plan import JOBS
 from tests.simulation.story import Broken
 from trapline.errors import CODES
+from trapline.records.received import read_table
 
 if TYPE_CHECKING:
     from tests.simulation.world import Engine, Simulated
@@ -133,6 +134,8 @@ class Checks:
             self._dead_letter(key, json.loads(data))
         elif prefix == "status" and key.endswith(".json"):
             self._status(rest.removesuffix(".json"), json.loads(data))
+        elif prefix == "status" and key.endswith(".received.csv"):
+            said.listed(self._world, rest.removesuffix(".received.csv"), read_table(data, key))
         elif prefix == "receipts":
             self._receipt(rest, json.loads(data))
         elif key.startswith("control/jobs/"):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.clients import folder
 from tests.simulation.plan import JOBS
 from tests.simulation.story import Broken
-from trapline.keys import fetched_name
+from trapline.keys import Layout, fetched_name
+from trapline.records.received import ReceivedFile
 
 if TYPE_CHECKING:
     from tests.simulation.world import Simulated
@@ -89,6 +90,17 @@ def _files(world: Simulated, job: str, summary: Said, status: Said, lines: list[
     states = Counter(row.split(",")[3] for row in table)
     if (states["done"], states["failed"]) != (status["images"]["done"], status["images"]["failed"]):
         raise Broken("the list of what was received is true", f"{job} {states} {status['images']}")
+
+
+def listed(world: Simulated, job: str, files: list[ReceivedFile]) -> None:
+    """A list of what was received, as it is written: a checksum beside the etag that is there is of the bytes there."""
+    for file in files:
+        key = "incoming/" + Layout().rel_in_list(job, file.file)
+        data = world.bucket.data(key)
+        if data is None or not file.sha256 or file.etag != world.bucket.head(key).etag:
+            continue
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise Broken("nobody wipes a card too early", f"{key} {file}")
 
 
 def _line(world: Simulated, job: str, summary: Said, status: Said, never: int) -> None:

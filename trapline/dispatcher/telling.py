@@ -297,7 +297,8 @@ def received(world: World, job: Job) -> Iterator[ReceivedFile]:
         state, failure = image.states[graph.last], closing.cause(graph, image)
         code = failure.code if failure and state not in PASSED else ""
         name = layout.name_in_list(job.name, rel)
-        yield ReceivedFile(name, max(image.size, 0), image.sha256, _word(state), code, image.etag)
+        known = "" if rel in job.to_hash else image.sha256  # until they are hashed it is of the bytes before
+        yield ReceivedFile(name, max(image.size, 0), known, _word(state), code, image.etag)
     for rel, why in sorted(job.ignored.items()):
         yield ReceivedFile(layout.name_in_list(job.name, rel), state="ignored", code=why)
     for key in sorted(job.unusable):
