@@ -177,7 +177,9 @@ def read_done(etag: str, data: bytes, folder: str) -> DoneMark:
             return DoneMark(
                 etag, problem=f"_DONE holds {line[:40]!r}; expected nothing, a count, or `sha256sum` output"
             )
-        names[folder + _unescaped(line, match[2]).removeprefix("./")] = match[1].lower()
+        name, sha256 = _unescaped(line, match[2]).removeprefix("./"), match[1].lower()
+        if names.setdefault(folder + name, sha256) != sha256:
+            return DoneMark(etag, problem=f"_DONE holds {name[:80]!r} twice, with other checksums; expected it once")
     names.pop(folder + "_DONE", None)
     return DoneMark(etag, names=names)
 

@@ -195,6 +195,12 @@ def test_garbage_is_told_and_only_closes(text: str) -> None:
     assert (count, names, problem) == (None, {}, True)
 
 
+def test_a_file_named_twice_counts_once_and_with_other_checksums_is_not_understood() -> None:
+    one, other = (f"{digit * 64}  a.jpg\n" for digit in "12")
+    assert done(one + one) == (None, {"st7/n1/a.jpg": "1" * 64}, False)
+    assert "'a.jpg' twice" in sweep.read_done("e", (one + other).encode(), "st7/n1/").problem
+
+
 def test_what_is_wrong_with_a_done_is_told_with_what_was_expected() -> None:
     mark = sweep.read_done("e", ("x" * 4000).encode(), "st7/n1/")
     assert "expected nothing, a count, or `sha256sum` output" in mark.problem
