@@ -237,7 +237,9 @@ class Checks:
         said = {key: manifest.get(key) for key in ("sourceImages", "pipelineConfig")}
         recipe = summary["pins"]["compile"]["recipe"]
         lost = [summary.get(key) for key in ("not_received_count", "not_received", "done_problem")]
-        made = json.dumps([lines, said, recipe, lost, summary["images"]["unusable"], summary["results"].get("review")])
+        failures = sorted([f["rel"], f["stage"], f["code"]] for f in summary["failures"])
+        review, unusable = summary["results"].get("review"), summary["images"]["unusable"]
+        made = json.dumps([lines, failures, said, recipe, lost, unusable, review])
         last = self._finals[job][-1] if self._finals[job] else ""
         failed = "failure" in summary["results"]
         if self._made_of.get((job, last)) == made and not failed:

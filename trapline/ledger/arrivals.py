@@ -256,13 +256,13 @@ def read(graph: Graph, job: Job, rel: str, epoch: int, found: list[Found]) -> bo
         image.sha256 = doubtful[0].sha256
         job.to_hash[rel] = None
         return True
-    dead = {f.stage for f in found if f.outcome == "failed"}
+    dead = {f.stage: f for f in found if f.outcome == "failed"}
     for f in found:
-        stage = graph.names.index(f.stage)
+        stage, letter = graph.names.index(f.stage), dead.get(f.stage)
         if image.states[stage] in PASSED or f.outcome == "failed":
             continue
-        if image.states[stage] == FAILED and f.stage not in dead:
-            continue  # its dead letter was written after this was read
+        if image.states[stage] == FAILED and (letter is None or _cut_off(graph, job, image, stage, letter)):
+            continue  # its dead letter was written after this was read, or holds all the same
         if f.outcome == "newer":
             marks.put(job, image, stage, RUNNING)  # until its dead letter is found or written
         elif not f.missing and _fresh(job, image, f):

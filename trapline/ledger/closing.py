@@ -187,13 +187,18 @@ def _sealed(graph: Graph, job: Job) -> Iterator[tuple[str, ...]]:
         if entry.state in ("done", "skipped"):
             yield entry.rel, entry.sha256, entry.recipe, *_done_without(job.images[entry.rel], entry)
         else:
-            yield entry.rel, entry.stage, entry.code
+            beside = [one for one in _failed(job.images[entry.rel]) if one != f"{entry.stage}:{entry.code}"]
+            yield entry.rel, entry.stage, entry.code, *beside
 
 
 def _done_without(image: Image, entry: RollEntry) -> list[str]:
     """What an image that is done goes without."""
-    failed = [f"{f.stage}:{f.code}" for stage in sorted(image.failures or ()) if (f := image.failure(stage))]
+    failed = _failed(image)
     return [entry.missing, *failed] if entry.missing or failed else []
+
+
+def _failed(image: Image) -> list[str]:
+    return [f"{f.stage}:{f.code}" for stage in sorted(image.failures or ()) if (f := image.failure(stage))]
 
 
 def failures(graph: Graph, job: Job) -> Iterator[tuple[str, Failed]]:
