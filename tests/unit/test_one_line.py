@@ -68,3 +68,16 @@ def test_a_manifest_names_what_has_to_be_there() -> None:
 def test_an_image_that_failed_is_received_with_the_bytes_that_were_named() -> None:
     ill = {"a": "moth", "b": "bad"}
     assert line(sums(ill), ill) == "1 failed all received"
+
+
+def test_a_video_that_a_done_names_is_found_when_it_comes_after_it() -> None:
+    async def scenario(world: Simulated) -> None:
+        world.put(image("_DONE"), sums(NIGHT) + f"{'0' * 64}  clip.mov\n".encode())
+        night(world, **NIGHT)
+        await asyncio.sleep(20)
+        world.put(image("clip.mov"), b"a video")
+        await asyncio.sleep(SETTLE / 3)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    assert b" all received " in world.store.get(f"status/{JOB}.txt").data
