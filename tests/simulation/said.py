@@ -26,12 +26,19 @@ def check(world: Simulated, job: str, summary: Said, status: Said, lines: list[S
         raise Broken("what a `_DONE` says and is not there is told", f"{job} {summary['not_received_count']}: {lost}")
     codes = _counts(world, job, summary, status, lines)
     _files(world, job, summary, status, lines)
-    _line(world, job, summary, status, lost + sum(n for code, n in codes.items() if code in NEVER_HERE))
+    never = lost + sum(n for code, n in codes.items() if code in NEVER_HERE)
+    _line(world, job, summary, status, never + _cut_off(world, summary))
     _letters(world, summary)
     _ids(world, job, summary)
     receipt = world.checks.json(f"receipts/{job}/{summary['revision'][1:]}.json")
     if status["told"] != (receipt["outcome"] if receipt else "dead letter"):
         raise Broken("a status says whether the client was told", f"{job} {status['told']} {receipt}")
+
+
+def _cut_off(world: Simulated, summary: Said) -> int:
+    """How many images a deadline kept from being fetched."""
+    late = (f["rel"] for f in summary["failures"] if (f["stage"], f["code"]) == ("fetch", "deadline_passed"))
+    return sum(world.bucket.data(f"incoming/{rel}") is None for rel in late)
 
 
 def _counts(world: Simulated, job: str, summary: Said, status: Said, lines: list[Said]) -> Counter[str]:

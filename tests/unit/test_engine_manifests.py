@@ -128,6 +128,9 @@ def test_a_deadline_that_passes_closes_the_job_and_names_what_did_not_run() -> N
     found = summary(world.store, "ecos/j5")
     assert found["state"] in ("PARTIAL", "FAILED") and found["failures_by_code"]["deadline_passed"] > 0
     assert found["images"]["total"] == 200
+    came = len(list(world.store.list("incoming/")))
+    line = world.store.get("status/ecos/j5.txt").data
+    assert f" {200 - came} missing ".encode() in line and b"gone" not in line
 
 
 def test_two_jobs_over_the_same_images_with_other_parameters_do_not_disturb_each_other() -> None:

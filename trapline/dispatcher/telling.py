@@ -268,6 +268,7 @@ def line(job: Job, status: Status) -> bytes:
     text = f"{status.state} {images['done']}/{images['total']} done"
     text += f" {images['failed']} failed" if images["failed"] else ""
     lost = status.not_received_count + sum(n for code, n in status.failures.items() if code in _NEVER_HERE)
+    lost += closing.never_came(job)
     text += f" {lost} missing" if lost else ""
     unclear = status.message.startswith("_DONE holds")
     text += " _DONE unreadable" if unclear else ""

@@ -65,6 +65,12 @@ def gone(job: Job) -> int:
     return sum(1 for image, sha in images if image and not (image.etag and image.sha256 == sha))
 
 
+def never_came(job: Job) -> int:
+    """How many images that the manifest lists had not come when its deadline passed."""
+    absent = (image for rel in job.listed if (image := job.images.get(rel)) and not (image.etag or image.bytes_gone))
+    return sum(any(failed.code == "deadline_passed" for failed in (image.failures or {}).values()) for image in absent)
+
+
 def may_close(job: Job, now: float, refresh: float, settle: float) -> bool:
     """The closing condition: it says nothing of work that is still running."""
     if job.cancelled or job.problem or job.unsettled:
