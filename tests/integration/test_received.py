@@ -190,6 +190,8 @@ def keys(served: Engine) -> dict[str, str]:
 # -- with sha256sum and mc alone, as the documentation says
 
 
+AS_FILES = "surrogateescape"
+LATIN = b"Nachtfl\xfcgler.JPG".decode(errors=AS_FILES)  # a name whose bytes are no UTF-8
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "finish-a-night.md"
 
 
@@ -198,20 +200,22 @@ def test_the_lines_of_the_how_to_print_what_is_not_in_the_bucket_and_what_the_ca
     served: Engine, card: Path, tmp_path: Path
 ) -> None:
     write(card / "DCIM/back\\slash.JPG", night(14))
+    write(card / "-rf.JPG", night(17))
     (card / "DCIM/.hidden.JPG").unlink()
     there = images(card)
     sent(served, "st7/sums", there)
-    assert _typed(served, tmp_path, card, "st7/sums") == (["5"], [])
+    assert _typed(served, tmp_path, card, "st7/sums") == (["6"], [])
     write(card / "DCIM/new.JPG", night(15))
+    write(card / LATIN, night(18))
     write(card / GOOD[0], night(16))
     (card / GOOD[1]).unlink()
     *lacking, count = _typed(served, tmp_path, card, "st7/sums")[0]
-    assert (sorted(line[66:] for line in lacking), count) == ([GOOD[0], "DCIM/new.JPG"], "5")
+    assert (sorted(line[66:] for line in lacking), count) == ([GOOD[0], "DCIM/new.JPG", LATIN], "7")
     failed = [line for line in _typed(served, tmp_path, card, "st7/sums")[1] if "FAILED" in line]
     assert {line.partition(":")[0] for line in failed} == {GOOD[0], GOOD[1]}
     served.upload("st7/none", {}, done=b"\n")
-    assert _typed(served, tmp_path, card, "st7/none")[0][-1] == "5"
-    assert len(_typed(served, tmp_path, card, "st7/none")[0]) == 6, "where nothing was received, all is printed"
+    assert _typed(served, tmp_path, card, "st7/none")[0][-1] == "7"
+    assert len(_typed(served, tmp_path, card, "st7/none")[0]) == 8, "where nothing was received, all is printed"
 
 
 def _typed(served: Engine, tmp_path: Path, card: Path, job: str) -> tuple[list[str], list[str]]:
@@ -227,6 +231,7 @@ def _typed(served: Engine, tmp_path: Path, card: Path, job: str) -> tuple[list[s
         for text in (block, other)
     ]
     out = [
-        subprocess.run(["bash", "-c", text], cwd=card, capture_output=True, text=True, check=False) for text in typed
+        subprocess.run(["bash", "-c", text], cwd=card, capture_output=True, check=False).stdout.decode(errors=AS_FILES)
+        for text in typed
     ]
-    return out[0].stdout.splitlines(), out[1].stdout.splitlines()
+    return out[0].splitlines(), out[1].splitlines()

@@ -162,8 +162,8 @@ def test_every_find_of_the_how_to_finds_every_image_that_the_pipeline_reads(tmp_
     for name in (*images, "clip.mov", "raw.cr2", "notes.txt", "._a.jpg", "jpg"):
         (tmp_path / "card" / name).touch()
     text = (ROOT / "docs" / "how-to" / "finish-a-night.md").read_text()
-    found = re.findall(r"^    (find .*?)(?:-printf \S+ )?\|$", text, re.MULTILINE)
-    assert len(found) == 3 and text.count("    find ") == 3
+    found = re.findall(r"^    (LC_ALL=C find .*?)(?:-printf \S+ )?\|$", text, re.MULTILINE)
+    assert len(found) == 3 and text.count(" find ") == 3
     for line in found:
         out = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
         assert {Path(name).name for name in out.splitlines()} == images

@@ -68,3 +68,13 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     found: Found = find_files(tmp_path, JOB, Layout(), KeyLimits())
     assert [file.name for file in found.files] == [kept.name]
     assert found.unread == {str(lost.path.parent): os.strerror(errno.EIO)}
+
+
+def test_an_image_whose_name_no_store_takes_is_named_and_other_files_of_such_names_are_not(tmp_path: Path) -> None:
+    kept = on_card(tmp_path, "a.jpg")
+    lost = [on_card(tmp_path, name) for name in ("new\nline.jpg", "long" * 60 + ".jpg")]
+    on_card(tmp_path, "note\n.txt")
+    found = find_files(tmp_path, JOB, Layout(), KeyLimits(segment=240))
+    assert [file.name for file in found.files] == [kept.name]
+    assert found.unfit.keys() == {str(file.path) for file in lost}
+    assert found.left_out == {"no stage reads .txt": 1}

@@ -26,14 +26,14 @@ from trapline.records.received import read_table
 from trapline.store.base import Store
 
 EXIT_FAILED, EXIT_CANCELLED = 3, 4
-_MOST_UNREAD = 20
+_MOST_UNSENT = 20
 UNCHANGED_AFTER = 10.0  # seconds in which an engine would have taken up a changed manifest
 
 
 def submit(place: Place, what: Path, job: str | None, *, follow: bool, as_json: bool) -> None:
     """Send, and follow unless told not to.
 
-    Exits with 3 where images failed or could not be read here, with 4 where the job is cancelled.
+    Exits with 3 where images failed or could not be sent, with 4 where the job is cancelled.
     """
     if not what.exists():
         raise ConfigError(
@@ -42,13 +42,13 @@ def submit(place: Place, what: Path, job: str | None, *, follow: bool, as_json: 
     out = words.console(stderr=as_json)
     send = _send_folder if what.is_dir() else _send_manifest
     name, ended, told = send(place, what, job, out)
-    unread = EXIT_FAILED if told.get("unreadable") else 0
+    unsent = EXIT_FAILED if told.get("unreadable") or told.get("unfit_names") else 0
     if not follow:
         _tell_where(place, out, name, told, as_json)
-        raise SystemExit(unread)
+        raise SystemExit(unsent)
     with saying(f"Stopped following; the engine goes on. Look with `trapline status {name}`."):
         status = _follow(place, name, ended, out)
-    raise SystemExit(_conclude(place, name, status, out, as_json) or unread)
+    raise SystemExit(_conclude(place, name, status, out, as_json) or unsent)
 
 
 def _tell_where(place: Place, out: Console, job: str, told: dict[str, Any], as_json: bool) -> None:
@@ -94,7 +94,7 @@ def _send_folder(place: Place, folder: Path, job: str | None, out: Console) -> t
     layout.check_job(name)
     found = find_files(folder, name, layout, reader.limits)
     if not found.files:
-        _tell_unread(out, found.unread)
+        _tell_unsent(out, found.unread | found.unfit)
         raise ConfigError(f"There are no images in {folder}.", remedy=_why_none(found, layout))
     words.say(out, f"Job {words.safe(name)}: {words.plural(len(found.files), 'image')}, {words.size(found.size)}.")
     there = what_is_there(place, reader, name)
@@ -102,22 +102,22 @@ def _send_folder(place: Place, folder: Path, job: str | None, out: Console) -> t
         with display(out, name) as shown:
             sent = _send(Upload(sender, there, layout, name, found.files), found, shown)
         if not sent.sums:
-            _tell_unread(out, found.unread | sent.unread)
+            _tell_unsent(out, found.unread | found.unfit | sent.unread)
             raise SurroundingsError(f"No image in {folder} can be read.", remedy="Mend that, and run it again.")
         mark = DoneMark(place, sender, reader, name, sent)
     _tell_sent(out, sent, found)
     unread = found.unread | sent.unread
-    _tell_unread(out, unread)
-    told = {"sent": sent.files, "already_there": sent.already, "left_out": dict(found.left_out), "unreadable": unread}
-    return name, mark.answered_by, told
+    _tell_unsent(out, unread | found.unfit)
+    told = {"sent": sent.files, "already_there": sent.already, "left_out": dict(found.left_out)}
+    return name, mark.answered_by, {**told, "unreadable": unread, "unfit_names": found.unfit}
 
 
-def _tell_unread(out: Console, unread: dict[str, str]) -> None:
-    """What this machine could not read, file by file: nobody else will miss it."""
-    for path, why in sorted(unread.items())[:_MOST_UNREAD]:
-        words.say(out, f"  {words.safe(path)} cannot be read: {why}", style="red")
-    if unread:
-        more = f"{len(unread) - _MOST_UNREAD} more. " if len(unread) > _MOST_UNREAD else ""
+def _tell_unsent(out: Console, unsent: dict[str, str]) -> None:
+    """What could not be read or has no name for a store, file by file: nobody else will miss it."""
+    for path, why in sorted(unsent.items())[:_MOST_UNSENT]:
+        words.say(out, f"  {words.safe(path)} cannot be sent: {why}", style="red")
+    if unsent:
+        more = f"{len(unsent) - _MOST_UNSENT} more. " if len(unsent) > _MOST_UNSENT else ""
         words.say(out, f"  {more}Not sent. Mend that, and run it again: it goes on.", style="red")
 
 
@@ -133,8 +133,8 @@ def job_of_folder(folder: Path, layout: Layout) -> str:
 
 
 def _why_none(found: Found, layout: Layout) -> str:
-    if found.unread:
-        return "Some of it cannot be read; mend that, and run it again."
+    if found.unread or found.unfit:
+        return "Some of it cannot be sent; mend that, and run it again."
     if not found.left_out:
         return "It is empty; name a folder that holds some."
     reasons = "; ".join(f"{count} left out: {why}" for why, count in found.left_out.most_common(3))

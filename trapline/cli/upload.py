@@ -44,6 +44,7 @@ class Found:
     files: list[LocalFile] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)  # why → how many
     unread: dict[str, str] = field(default_factory=dict)  # a folder's path → why it cannot be read
+    unfit: dict[str, str] = field(default_factory=dict)  # an image's path → what is wrong with its name
 
     @property
     def size(self) -> int:
@@ -51,13 +52,14 @@ class Found:
 
 
 def find_files(folder: Path, job: str, layout: Layout, limits: KeyLimits) -> Found:
-    """The images under a folder, sorted by name, a count of what is left out and why, and what cannot be read."""
+    """The images under a folder, sorted by name, a count of what is left out and why, and what cannot be sent."""
     found = Found()
     for path, status in _walk(folder, found):
         name = path.relative_to(folder).as_posix()
-        why = _why_left_out(f"{job}/{name}", status, layout, limits)
-        if why:
+        if why := _why_left_out(f"{job}/{name}", status, layout):
             found.left_out[why] += 1
+        elif why := _why_unfit(f"{job}/{name}", layout, limits):
+            found.unfit[str(path)] = why
         else:
             found.files.append(LocalFile(path, name, status.st_size))
     return found
@@ -86,18 +88,20 @@ def reason(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _why_left_out(rel: str, status: os.stat_result, layout: Layout, limits: KeyLimits) -> str:
+def _why_left_out(rel: str, status: os.stat_result, layout: Layout) -> str:
     if stat.S_ISLNK(status.st_mode):
         return "symbolic link"
-    if not stat.S_ISREG(status.st_mode):
-        return "not a plain file"
+    return layout.why_ignored(rel) if stat.S_ISREG(status.st_mode) else "not a plain file"
+
+
+def _why_unfit(rel: str, layout: Layout, limits: KeyLimits) -> str:
     if why_unusable(layout.image(rel), limits):
         return "a name that no store takes"
     try:
         layout.check(rel, layout.records, limits.key, limits.segment)
     except KeyUnusable:
         return "too long a name"
-    return layout.why_ignored(rel)
+    return ""
 
 
 @dataclass
