@@ -109,6 +109,21 @@ def test_names_may_be_composed_in_another_way_and_hold_what_spreadsheets_run(ser
     assert [entry["file"] for entry in said(served, "st7/names", card, rc=NOT)["missing"]] == ["a,b\nc.JPG"]
 
 
+def test_an_image_whose_name_the_engine_cannot_work_with_is_listed_and_to_be_renamed(
+    served: Engine, tmp_path: Path
+) -> None:
+    card, job, odd = tmp_path / "card", "st7/unfit", "new\nline.JPG"
+    write(card / "a.JPG", night(1))
+    write(card / odd, night(2))
+    shutil.copytree(card, served.incoming / job)
+    served.put(f"incoming/{job}/_DONE", b"2")
+    until(lambda: [file for file in listed(served, job) if file.code == "key_unusable"])
+    until(lambda: served.status(job).get("closed"))
+    (missing,) = said(served, job, card, rc=NOT)["missing"]
+    assert missing["file"] == odd and "rename it" in missing["why"]
+    assert b" 1/1 done 1 failed 1 missing " in (served.get(f"status/{job}.txt") or b"")
+
+
 def test_videos_and_raw_are_to_be_kept_unless_their_bytes_are_in_the_bucket_too(served: Engine, card: Path) -> None:
     write(card / "DCIM/clip.MOV", b"video")
     write(card / "DCIM/raw.CR2", b"raw")

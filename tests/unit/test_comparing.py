@@ -55,6 +55,13 @@ def test_an_image_that_is_gone_or_was_kept_by_its_record_alone_is_missing() -> N
     assert fate(A) == fate(A, alone=True) == "missing"
 
 
+def test_an_image_under_a_name_that_the_engine_cannot_work_with_is_not_waited_for() -> None:
+    name = "a\nb.jpg"
+    for entries in (None, {name: entry(A)}):
+        (found,) = compared({name: A}, Held([], entries, frozenset({name}))).images
+        assert (found.fate, "rename it" in found.why) == ("missing", True)
+
+
 def test_what_the_engine_has_not_read_yet_is_neither_received_nor_lost() -> None:
     assert fate(A, there=entry(A, "new")) == "not_yet"
     assert fate(A, listed("a.jpg", A, sha256=""), there=entry(A)) == "not_yet"

@@ -35,6 +35,7 @@ class Held:
 
     files: list[ReceivedFile]
     entries: Mapping[str, Entry] | None  # by the name that the list uses; None: the listing may not be read
+    unusable: frozenset[str] = frozenset()  # names that the engine cannot work with
     reread: Callable[[str], str] | None = None  # the sha256 of a file's bytes now, where that is cheap; by name
 
 
@@ -78,6 +79,7 @@ class _Comparer:
         self._held = held
         self.by_content: dict[tuple[str, int], list[ReceivedFile]] = defaultdict(list)
         self._by_name: dict[str, ReceivedFile] = {}
+        self._unusable = frozenset(map(folded, held.unusable))
         self._entries = {folded(name): (name, entry) for name, entry in (held.entries or {}).items()}
         for file in held.files:
             if file.state == "ignored" or file.code == "key_unusable":
@@ -107,6 +109,8 @@ class _Comparer:
 
     def _not_received(self, image: CardFile, sums: Sums, named: str) -> Compared:
         file = self._by_name.get(named)
+        if file is None and named in self._unusable:
+            return Compared(image, "missing", None, _UNUSABLE)
         if self._held.entries is not None:
             return self._by_listing(image, sums, named, file)
         if file is None or not file.etag:
@@ -128,6 +132,7 @@ class _Comparer:
 
 
 _GONE = "it was in the bucket and is not any more"
+_UNUSABLE = "the engine cannot work with its name in the bucket: rename it first"
 _UNREAD = "it is in the bucket, but the engine has not read it yet"
 _CHANGED = "the one in the bucket changed after the engine wrote its list"
 

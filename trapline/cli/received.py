@@ -17,7 +17,7 @@ from trapline.cli.received_told import Checked, Verdict, document, tell, tell_ea
 from trapline.cli.upload import digests
 from trapline.errors import ConfigError, NotFound, StoreDenied
 from trapline.keys import Layout
-from trapline.records.received import read_table
+from trapline.records.received import ReceivedFile, read_table
 from trapline.store.base import Entry, Store
 
 EXIT: dict[Verdict, int] = {"safe": 0, "not_safe": 1, "not_yet": 3}
@@ -78,7 +78,8 @@ def _check(place: Place, store: Store, job: str, folder: Path, card: Card, out: 
     got = store.get(key)
     files = read_table(got.data, key)
     entries = _entries(store, place.layout, job)
-    held = Held(files, entries, _reread(store, place.layout, job) if place.endpoint is None else None)
+    reread = _reread(store, place.layout, job) if place.endpoint is None else None
+    held = Held(files, entries, _unusable(files, place.layout, job), reread)
     with display(out, words.safe(job)) as shown:
         sums = _read(card, card.images, shown)
         comparison = compare(card.images, sums, held)
@@ -86,6 +87,12 @@ def _check(place: Place, store: Store, job: str, folder: Path, card: Card, out: 
         copied = _copied(others, _read(card, others, shown) if others else {}, comparison, held)
     keep = [file for file in card.others if file.name not in copied]
     return Checked(job, folder, card, comparison, entries is not None, got.entry.modified, keep)
+
+
+def _unusable(files: list[ReceivedFile], layout: Layout, job: str) -> frozenset[str]:
+    """The names, as the engine's list would use them, of what it lists by whole keys: it cannot work with them."""
+    keys = (file.file for file in files if file.code == "key_unusable")
+    return frozenset(layout.name_in_list(job, layout.rel_of_image(key)) for key in keys)
 
 
 def _entries(store: Store, layout: Layout, job: str) -> dict[str, Entry] | None:

@@ -34,7 +34,7 @@ VERIFYING = 30.0  # seconds in which a job that was closed is looked through, be
 RATE_OVER = 60.0  # seconds over which the rate is taken
 RECEIVED_EVERY = 5.0
 UNFIT = "key_unusable"
-_NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing", UNFIT)
+_NEVER_HERE = ("fetch_refused", "fetch_not_found", "fetch_too_large", "fetch_failed", "source_missing")
 LINE_BYTES = 159  # of the one line, without its end
 
 
@@ -267,8 +267,8 @@ def line(job: Job, status: Status) -> bytes:
     images = status.images
     text = f"{status.state} {images['done']}/{images['total']} done"
     text += f" {images['failed']} failed" if images["failed"] else ""
-    lost = status.not_received_count + sum(n for code, n in status.failures.items() if code in _NEVER_HERE)
-    lost += closing.never_came(job)
+    lost = max(status.not_received_count, status.failures.get(UNFIT, 0))  # `_DONE` may count or name them
+    lost += sum(n for code, n in status.failures.items() if code in _NEVER_HERE) + closing.never_came(job)
     text += f" {lost} missing" if lost else ""
     unclear = status.message.startswith("_DONE holds")
     text += " _DONE unreadable" if unclear else ""

@@ -133,8 +133,8 @@ def removed(graph: Graph, job: Job, rel: str) -> None:
 def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int) -> None:
     """Take in a whole look at a job."""
     first = job.charted_at is None
-    if job.ignored.keys() != seen.ignored.keys():  # `_DONE` may name them
-        job.missing = None
+    if (job.ignored.keys(), job.unusable.keys()) != (seen.ignored.keys(), seen.unusable.keys()):
+        job.missing = None  # `_DONE` may name them
         job.seq += 1
     job.ignored, job.unusable = seen.ignored, seen.unusable
     job.overflow = False
