@@ -149,3 +149,22 @@ def test_two_jobs_over_the_same_images_with_other_parameters_do_not_disturb_each
     for name, threshold in (("one", 0.3), ("two", 0.7)):
         found = summary(world.store, f"ecos/{name}")
         assert found["state"] == "SUCCEEDED" and found["pins"]["detect"]["parameters"]["threshold"] == threshold
+
+
+def test_a_manifest_that_is_deleted_leaves_a_folder_of_which_nothing_is_extra() -> None:
+    async def scenario(world: Simulated) -> None:
+        for name in ("a.jpg", "b.jpg"):
+            world.put(f"incoming/ecos/j6/{name}", b"moth")
+        listed = [{"id": "one", "url": "incoming/ecos/j6/a.jpg"}]
+        world.put("jobs/ecos/j6.json", json.dumps({"sourceImages": listed}).encode())
+        await asyncio.sleep(60)
+        assert status(world.store, "ecos/j6")["images"]["extra"] == 1
+        world.put("incoming/ecos/j6/c.jpg", b"moth")
+        await asyncio.sleep(1)
+        world.delete("jobs/ecos/j6.json")
+        await asyncio.sleep(3600)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    images = summary(world.store, "ecos/j6")["images"]
+    assert (images["done"], images["extra"]) == (3, 0)

@@ -116,7 +116,7 @@ async def _accept(world: World, name: str, got: Got | None) -> None:
     if manifest is not None and got is not None:
         await _list(world, name, manifest, got)
     elif job.manifest is not None:
-        job.manifest, job.listed = None, {}
+        job.manifest, job.listed, job.extra = None, {}, set()
         desk.chart_wanted = True
 
 
