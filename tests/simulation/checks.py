@@ -238,7 +238,8 @@ class Checks:
         recipe = summary["pins"]["compile"]["recipe"]
         lost = [summary.get(key) for key in ("not_received_count", "not_received", "done_problem")]
         failures = sorted([f["rel"], f["stage"], f["code"]] for f in summary["failures"])
-        review, unusable = summary["results"].get("review"), summary["images"]["unusable"]
+        review = [summary["results"].get(key) for key in ("review", "review_problem")]
+        unusable = summary["images"]["unusable"]
         made = json.dumps([lines, failures, said, recipe, lost, unusable, review])
         last = self._finals[job][-1] if self._finals[job] else ""
         failed = "failure" in summary["results"]

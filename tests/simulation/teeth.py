@@ -418,7 +418,7 @@ BUGS = {
         "_look_closer",
         _size_is_enough,
         seed=300,
-        promise="a bad image is not done",
+        promise="nobody wipes a card too early",
     ),
     "memory_without_bound": Bug(
         "everything is held in memory",
@@ -517,7 +517,7 @@ BUGS = {
         "arrived",
         _overwritten_is_known,
         seed=7,
-        promise="a result is of the bytes that are there",
+        promise="nobody wipes a card too early",
     ),
     "refused_for_ever": Bug(
         "a key that is refused is tried for ever",

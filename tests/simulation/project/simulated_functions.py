@@ -163,7 +163,9 @@ class Compile:
                 out.write(json.dumps(line).encode() + b"\n")
         with item.open("made.txt", "text/plain") as out:
             out.write(f"{item.revision} {HERE[0].nonce()} {item.manifest}".encode())
-        return [{"labels": dict(labels), **({"review": item.review.decode()} if item.review is not None else {})}]
+        said = {"review": item.review.decode()} if item.review is not None else {}
+        left_out = {"review_problem": item.review_problem} if item.review_problem else {}
+        return [{"labels": dict(labels), **said, **left_out}]
 
     def line(self, member: Any) -> dict[str, Any]:
         """What is told of a member whose record is read."""
