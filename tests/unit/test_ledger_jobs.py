@@ -240,6 +240,32 @@ def test_a_last_stage_record_without_its_image_is_a_member() -> None:
     assert (entry.rel, entry.state, entry.kept) == (f"{JOB}/old.jpg", "done", True)
 
 
+def reopened(url: str, *known: Found) -> Book:
+    """A job with a manifest of one image, known again; its bytes are not there, what was made of them is."""
+    book = new_book()
+    book.ledger.job(JOB, 0.0)
+    book.ledger.pinned(JOB, pins())
+    book.ledger.listed(JOB, *listed(("old.jpg", url)), book.now)
+    book.chart(records={"classify": {f"{JOB}/old.jpg"}})
+    book.read("old.jpg", *known)
+    return book
+
+
+@pytest.mark.parametrize("url", ["", "https://images.example.org/old.jpg"])
+def test_a_listed_image_whose_bytes_are_gone_keeps_what_was_made_of_them(url: str) -> None:
+    book = reopened(url, found(recipe="of long ago", etag="e0"))
+    (entry,) = closing.roll(book.ledger.graph, book.job())
+    assert (entry.rel, entry.state, entry.kept) == (f"{JOB}/old.jpg", "done", True)
+    assert book.take() == []
+
+
+@pytest.mark.parametrize("url", ["", "https://images.example.org/old.jpg"])
+def test_a_listed_image_of_which_nothing_can_be_read_is_fetched_again_or_missing(url: str) -> None:
+    book = reopened(url)
+    assert bool(book.ledger.take_fetch(book.now)) == bool(url)
+    assert bool(book.job().empties) == (not url)
+
+
 def test_the_last_revisions_member_list_settles_what_did_not_change_without_a_read() -> None:
     def entry(name: str, etag: str = "e1") -> RollEntry:
         return RollEntry(

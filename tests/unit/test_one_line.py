@@ -62,7 +62,7 @@ def test_an_image_that_was_deleted_later_is_said_to_be_gone() -> None:
 
 def test_a_manifest_names_what_has_to_be_there() -> None:
     assert line(None, NIGHT, manifest=True) == "all received"
-    assert line(None, NIGHT, manifest=True, deleted="b.jpg") == "1 failed 1 missing"
+    assert line(None, NIGHT, manifest=True, deleted="b.jpg") == "1 gone"
 
 
 def test_an_image_that_failed_is_received_with_the_bytes_that_were_named() -> None:

@@ -145,9 +145,13 @@ def chart(graph: Graph, job: Job, seen: Chart, received: Received, tracked: int)
             arrived(graph, job, rel, etag, size, received, seen.begun, tracked)
             if image is None and not first:
                 _with_records(graph, job, rel, seen)
+    recorded = seen.records.get(graph.names[graph.last], set())
     lasting = [rels for stage, rels in seen.dead.items() if graph.names.index(stage) != graph.fetch]
-    for rel in sorted(seen.records.get(graph.names[graph.last], set()).union(*lasting) - seen.images.keys()):
-        _kept(graph, job, rel, tracked)
+    for rel in sorted(recorded.union(*lasting) - seen.images.keys()):
+        if (listed := job.images.get(rel)) is None:
+            _kept(graph, job, rel, tracked)
+        elif first and rel in recorded and not listed.etag:
+            listed.bytes_gone = True
     for image in list(job.images.values()):
         if first or image.touched <= seen.begun_seq:
             _compare(graph, job, image, seen, first)
@@ -181,7 +185,7 @@ def _marks(job: Job, seen: Chart) -> None:
 
 def _kept(graph: Graph, job: Job, rel: str, tracked: int) -> None:
     """A last-stage record or a dead letter whose image is gone (retention): still a member."""
-    if rel in job.images or (job.manifest is not None and rel not in job.listed):
+    if job.manifest is not None and rel not in job.listed:
         return
     if job.open_images(graph.last) >= tracked:  # it is unknown until it is read
         job.overflow = True
@@ -334,6 +338,10 @@ def _cut_off(graph: Graph, job: Job, image: Image, stage: int, found: Found) -> 
 
 def _nothing_more(graph: Graph, job: Job, image: Image) -> None:
     if image.bytes_gone and image.states[graph.last] == UNKNOWN:
+        if FAILED not in image.states and image.rel in job.listed:
+            image.bytes_gone = False  # nothing is kept of it: fetched again, or told as missing
+            marks.settle_unknown(graph, job, image)
+            return
         if FAILED not in image.states:
             marks.drop(job, image)
             return
