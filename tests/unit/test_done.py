@@ -64,5 +64,11 @@ def test_one_of_an_older_upload_that_is_spent_is_written_anew_once(monkeypatch: 
     assert writes(sent(files=0), done_body(SUMS), monkeypatch) == [0, 1]
 
 
+def test_where_something_could_not_be_sent_nothing_is_named() -> None:
+    store = MemoryStore()
+    DoneMark(PLACE, store, store, JOB, sent(files=1), whole=False)
+    assert store.get(KEY).data == b""
+
+
 def sent(files: int) -> Sent:
     return Sent(files=files, sums=SUMS)

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.ledger_book import JOB, OTHER_SHA, REFRESH, SETTLE, SHA, Book, found, new_book, pins
 from trapline.ledger import closing
 from trapline.ledger.arrivals import Chart
-from trapline.ledger.states import DoneMark
+from trapline.ledger.states import DoneMark, Found
 from trapline.records import LastFinal, Listed, Manifest, Received, RollEntry, Source
 
 

@@ -21,12 +21,16 @@ NEAR, FAR = 3.0, 15.0  # seconds, beyond `refresh`, in which an engine here or e
 
 
 class DoneMark:
-    """The `_DONE` of one upload: written unless the one that is there says the same and nothing is new."""
+    """The `_DONE` of one upload: written unless the one that is there says the same and nothing is new.
 
-    def __init__(self, place: Place, sender: Store, reader: Store, job: str, sent: Sent) -> None:
+    It names what was sent. Where something could not be sent it is empty: a list would be met, and the job's line would
+    say that all was received.
+    """
+
+    def __init__(self, place: Place, sender: Store, reader: Store, job: str, sent: Sent, *, whole: bool = True) -> None:
         self._place, self._sender, self._reader, self._job = place, sender, reader, job
         self._key = place.layout.marker(job, DONE)
-        self._body = done_body(sent.sums)
+        self._body = done_body(sent.sums) if whole else b""
         self._quiet = place.pipeline.spec.jobs.refresh.total_seconds() + (FAR if place.endpoint else NEAR)
         self._last: tuple[datetime | None, float] = (None, time.monotonic())  # the newest status, since when
         self._written = bool(sent.files) or jobs.read_bytes(reader, self._key) != self._body

@@ -104,9 +104,9 @@ def _send_folder(place: Place, folder: Path, job: str | None, out: Console) -> t
         if not sent.sums:
             _tell_unsent(out, found.unread | found.unfit | sent.unread)
             raise SurroundingsError(f"No image in {folder} can be read.", remedy="Mend that, and run it again.")
-        mark = DoneMark(place, sender, reader, name, sent)
+        unread = found.unread | sent.unread
+        mark = DoneMark(place, sender, reader, name, sent, whole=not (unread or found.unfit))
     _tell_sent(out, sent, found)
-    unread = found.unread | sent.unread
     _tell_unsent(out, unread | found.unfit)
     told = {"sent": sent.files, "already_there": sent.already, "left_out": dict(found.left_out)}
     return name, mark.answered_by, {**told, "unreadable": unread, "unfit_names": found.unfit}
@@ -174,7 +174,9 @@ def tell_upload(shown: Display, sent: Sent, found: Found) -> None:
 
 def _tell_sent(out: Console, sent: Sent, found: Found) -> None:
     already = f", {sent.already} were there already" if sent.already else ""
-    words.say(out, f"{sent.files} sent{already}; `_DONE` names {words.plural(len(sent.sums), 'image')}.")
+    whole = not (found.unread or found.unfit or sent.unread)
+    named = f"names {words.plural(len(sent.sums), 'image')}" if whole else "names none, since not all could be sent"
+    words.say(out, f"{sent.files} sent{already}; `_DONE` {named}.")
     for why, count in found.left_out.most_common():
         words.say(out, f"  {count} left out: {why}", style="dim")
 
