@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -134,6 +135,26 @@ def test_a_review_of_no_job_makes_none() -> None:
     world.play(scenario)
     assert [entry.key for entry in world.store.list("status/")] == []
     assert [entry.key for entry in world.store.list("control/jobs/")] == []
+
+
+@pytest.mark.parametrize("told_of", [True, False])
+def test_a_review_in_a_folder_of_its_job_is_put_aside_with_the_name_it_should_have(told_of: bool) -> None:
+    misplaced = f"labels/{JOB}/observations.csv"
+
+    async def scenario(world: Simulated) -> None:
+        await finished(world)
+        if told_of:
+            world.put(misplaced, b"all moths")
+        else:
+            world.store.put(misplaced, b"all moths")
+        await asyncio.sleep(60 if told_of else 7 * 3600)
+
+    world = Simulated(PROJECT)
+    world.play(scenario)
+    (note,) = (world.store.get(entry.key) for entry in world.store.list("quarantine/"))
+    said = json.loads(note.data)
+    assert said["key"] == misplaced and said["why"].endswith(f"labels/<job>.csv, such as {TABLE}.")
+    assert told(world.store) == (1, None)
 
 
 def test_a_table_over_which_compile_dies_costs_the_job_no_results(monkeypatch: pytest.MonkeyPatch) -> None:

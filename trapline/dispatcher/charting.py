@@ -50,6 +50,7 @@ async def _open_if_unseen(world: World, name: str, digest: str, *, review_alone:
     got = (await refusals.gets(world, [world.layout.seen(name)]))[0]
     seen = load(Seen, got.data) if got else None
     if review_alone and seen is None:
+        await review_of_no_job(world, name)
         return
     if seen is None or not seen.finished or seen.listing != digest:
         world.ledger.job(name, world.now())
@@ -70,8 +71,22 @@ async def _refuse_unfit(world: World, name: str) -> bool:
     return bool(why)
 
 
+async def review_of_no_job(world: World, name: str) -> None:
+    """A review may come before its images; one whose name no job can have is put aside: nobody would ever read it."""
+    layout = world.layout
+    try:
+        layout.check_job(name)
+        log.warning("event=review.of_no_job key=%r", layout.review(name))
+    except KeyUnusable as error:
+        folders = name.split("/")[: layout.depth]
+        own = f", such as {layout.review('/'.join(folders))}" if len(folders) == layout.depth else ""
+        await _put_aside(
+            world, layout.review(name), name, f"{error} Its review is called {layout.review('<job>')}{own}."
+        )
+
+
 async def _put_aside(world: World, key: str, name: str, why: str) -> None:
-    """Put aside, once, what would be a job's folder or manifest."""
+    """Put aside, once, what would be a job's folder, manifest or review."""
     if key in world.refused:
         return
     try:

@@ -159,10 +159,11 @@ def _other(world: World, event: ObjectEvent, meaning: Meaning) -> None:
 
 async def _review(world: World, job: str) -> None:
     """A review came, changed or went: of a job that there is."""
-    if job in world.ledger.jobs or (await refusals.heads(world, [world.layout.summary(job)]))[0] is not None:
+    results, table = await refusals.heads(world, [world.layout.summary(job), world.layout.review(job)])
+    if job in world.ledger.jobs or results is not None:
         _look_again(world, job)
-    else:
-        log.warning("event=review.of_no_job key=%r", world.layout.review(job))
+    elif table is not None:
+        await charting.review_of_no_job(world, job)
 
 
 async def _canary(world: World, event: ObjectEvent, rel: str) -> None:
