@@ -29,6 +29,7 @@ class Listening:
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     signed: list[str] = field(default_factory=list)
     waiting: dict[str, queue.Queue[Any]] = field(default_factory=dict)
+    newest: dict[str, object] = field(default_factory=dict)  # the connection that listens to a prefix now
 
     def __post_init__(self) -> None:
         self._server = Server(type("_Bound", (_Listen,), {"store": self}))
@@ -68,7 +69,7 @@ class _Listen(Handler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        self._stream(self.store.to(query["prefix"][0]))
+        self._stream(query["prefix"][0])
 
     def do_HEAD(self) -> None:
         self.send_response(200)
@@ -81,14 +82,19 @@ class _Listen(Handler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _stream(self, waiting: queue.Queue[Any]) -> None:
-        pause = KEEP_ALIVE
+    def _stream(self, prefix: str) -> None:
+        pause, waiting = KEEP_ALIVE, self.store.to(prefix)
+        self.store.newest[prefix] = self
         self.close_connection = True
         while True:
             try:
                 what = waiting.get(timeout=pause)
             except queue.Empty:
                 what = b" "
+            if self.store.newest[prefix] is not self:  # a socket may take what its reader has left already
+                if what != b" ":
+                    waiting.put(what)
+                return
             if what is CUT:
                 return
             if what is SILENCE:
