@@ -27,7 +27,7 @@ class Item(Protocol):
     client: dict[str, Any]  # jobId and pipelineRequestId
     webhook_id: str  # the same at every attempt, so that the client can drop repeats
     overtaken: bool  # a newer revision is there: its own message will do
-    brief: bool  # the first of several tries: whoever does not answer soon is called again, apart from others
+    brief: bool  # news, or the first of several tries: whoever does not answer soon is left
     links: dict[str, str]  # file name → s3:// or presigned https:// address
     people: dict[int, str]  # place in `notify.to` → Apprise URL, of those not told yet
     secret: str  # the pipeline's own `whsec_…`, or empty

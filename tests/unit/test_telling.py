@@ -349,6 +349,7 @@ def test_news_that_nobody_takes_is_lost_and_what_ends_the_job_is_told(project: P
     world = Simulated(project, slots=2)
     world.play(scenario)
     assert told.kinds().count("opened") == 1 and told.kinds()[-1] == "completed"
+    assert all(item.brief for _, item in told.items)  # who hangs keeps others from hearing theirs for a moment only
     assert not keys(world.store, "failed/")
 
 

@@ -65,9 +65,8 @@ async def _send(world: World, job: Job, to: Audience, event: Event, status: Stat
     if stage is None or stage.name not in job.pins:
         return
     when = status.updated_at.isoformat() if status.updated_at else ""
-    order = NotifyOrder(
-        to=to, event=event, news=_news(job, status), webhook_id=notifying.webhook_id(job.name, event, when)
-    )
+    news, webhook_id = _news(job, status), notifying.webhook_id(job.name, event, when)
+    order = NotifyOrder(to=to, event=event, news=news, webhook_id=webhook_id, brief=True)  # no use when it is late
     outcome = await world.executor.run(notifying.ticket_of(world, stage, job.name, Item(rel=job.name), order))
     item = outcome.setup or (outcome.items[0] if outcome.items else None)
     if item is None or item.result != "done":

@@ -60,7 +60,7 @@ class NotifyOrder(Frozen):
     news: dict[str, Any] = {}  # what there is to say of an open job, or of a manifest that was refused
     manifest: str = ""  # the sha256 of the one that was refused: of another one nobody is told by this
     webhook_id: str
-    brief: bool = False  # the first of several tries, to somebody who answers so far: others are called apart
+    brief: bool = False  # news, or the first of several tries, to somebody who answers so far: others are called apart
     overtaken: bool = False
     reached: tuple[int, ...] = ()  # people who were told already: places in `notify.to`
 

@@ -190,7 +190,7 @@ class NotifyItem:
     client: dict[str, Any]  # jobId and pipelineRequestId, as the pipeline-controller's form has them
     webhook_id: str
     overtaken: bool
-    brief: bool  # the first of several tries: whoever does not answer soon is called again
+    brief: bool  # news, or the first of several tries: whoever does not answer soon is left
     links: dict[str, str] = field(repr=False)  # file name → s3:// or presigned https:// address
     people: dict[int, str] = field(repr=False)  # place in `notify.to` → Apprise URL, of those not told yet
     open: Callable[[str], BinaryIO]  # a file of the revision
