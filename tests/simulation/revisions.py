@@ -56,14 +56,19 @@ def _changes(world: Simulated, summary: dict[str, Any], before: Sequence[str]) -
     if against not in rolls or (against != list(rolls)[-1] and not world.plan.store):
         raise Broken("a summary says what changed", f"{job} {told} {list(rolls)}")
     old, new = rolls[against], _roll(world, job, summary["revision"]) or {}
-    changed = [rel for rel in old.keys() & new.keys() if _said(old[rel]) != _said(new[rel])]
+    changed = [rel for rel in old.keys() & new.keys() if _is_other(old[rel], new[rel])]
     counts = [len(new.keys() - old.keys()), len(changed), len(old.keys() - new.keys())]
     if told is None or [told["added"], told["changed"], told["removed"]] != counts:
         raise Broken("a summary says what changed", f"{job} {told} {counts}")
 
 
+def _is_other(old: RollEntry, new: RollEntry) -> bool:
+    """Another state or recipe, or other bytes, where both were read."""
+    return _said(old) != _said(new) or bool(old.sha256 and new.sha256 and old.sha256 != new.sha256)
+
+
 def _said(entry: RollEntry) -> tuple[str, ...]:
-    made = (entry.recipe, entry.sha256) if entry.state in ("done", "skipped") else ()
+    made = (entry.recipe,) if entry.state in ("done", "skipped") else ()
     return (entry.state, entry.stage, entry.code, entry.missing, *made)
 
 

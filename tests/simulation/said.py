@@ -27,7 +27,10 @@ def check(world: Simulated, job: str, summary: Said, status: Said, lines: list[S
     codes = _counts(world, job, summary, status, lines)
     _files(world, job, summary, status, lines)
     never = lost + sum(n for code, n in codes.items() if code in NEVER_HERE)
-    _line(world, job, summary, status, never + _cut_off(world, summary))
+    absent, late = _cut_off(world, summary)
+    if late and b" missing " in (world.bucket.data(f"status/{job}.txt") or b""):
+        absent += late
+    _line(world, job, summary, status, never + absent)
     _letters(world, summary)
     _ids(world, job, summary)
     receipt = world.checks.json(f"receipts/{job}/{summary['revision'][1:]}.json")
@@ -35,10 +38,11 @@ def check(world: Simulated, job: str, summary: Said, status: Said, lines: list[S
         raise Broken("a status says whether the client was told", f"{job} {status['told']} {receipt}")
 
 
-def _cut_off(world: Simulated, summary: Said) -> int:
-    """How many images a deadline kept from being fetched."""
-    late = (f["rel"] for f in summary["failures"] if (f["stage"], f["code"]) == ("fetch", "deadline_passed"))
-    return sum(world.bucket.data(f"incoming/{rel}") is None for rel in late)
+def _cut_off(world: Simulated, summary: Said) -> tuple[int, int]:
+    """How many images a deadline kept from being fetched, and how many came all the same: these nobody need hear of."""
+    cut_off = [f["rel"] for f in summary["failures"] if (f["stage"], f["code"]) == ("fetch", "deadline_passed")]
+    absent = sum(world.bucket.data(f"incoming/{rel}") is None for rel in cut_off)
+    return absent, len(cut_off) - absent
 
 
 def _counts(world: Simulated, job: str, summary: Said, status: Said, lines: list[Said]) -> Counter[str]:
