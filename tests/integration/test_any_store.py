@@ -122,5 +122,5 @@ def test_what_is_uploaded_comes_out_as_results(way: tuple[Opened, str], tmp_path
         }
         assert lines[PARTS]["source"]["sha256"] == hashlib.sha256(parts.read_bytes()).hexdigest()
         seen = {served.json(f"detections/{JOB}/{name}.json")["received"]["trigger"] for name in lines}
-        assert seen == {trigger}
+        assert trigger in seen <= {trigger, "sweep"}  # a job that is new is looked through once, however it was told of
         assert served.status(JOB)["state"] == "SUCCEEDED"

@@ -53,9 +53,8 @@ def check(served: Engine, calm: Found) -> None:
         until(lambda: served.summary(job).get("final") and served.status(job)["told"], 60, lambda: served.status(job))  # noqa: B023
         summary = served.summary(job)
         assert summary["state"] == "PARTIAL" and summary["images"]["total"] == IMAGES // len(JOBS)
-        assert served.receipts(job) == sorted(
-            f"{final['N']}-{final['revision'].rpartition('-')[2]}.json" for final in summary["finals"]
-        )
+        receipts = sorted(f"{final['N']}-{final['revision'].rpartition('-')[2]}.json" for final in summary["finals"])
+        until(lambda: served.receipts(job) == receipts, 10, lambda: (served.receipts(job), receipts))  # noqa: B023
         for file in summary["files"]:
             assert len(served.get(file["key"]) or b"") == file["size"]
     assert results(served) == calm
