@@ -67,6 +67,7 @@ def _listed(world: Simulated, job: str, manifest: dict[str, Any], entry: dict[st
     there = world.bucket.data(f"incoming/{rel}") is not None
     if there:
         fate = _fate(world, rel)
+        late |= _own_words(fate.words) if late and world.plan.joined else set()  # the other of the two is cut off
     elif own:
         fate = Fate(None, "", frozenset({"source_missing"}))
     else:
@@ -96,9 +97,16 @@ def _joined(world: Simulated, words: str, sha: str, trouble: frozenset[str]) -> 
     if "raise" in words.split():
         return Fate(None, sha, frozenset({"function_error"}) | trouble)
     if trouble:  # one of the two may be lost to it, and the other to the image's own words
-        own = {MISBEHAVING[word] for word in words.split() if word in MISBEHAVING}
-        trouble |= own | ({"function_error"} if {"flaky", "moths"} & set(words.split()) else set())
+        trouble |= _own_words(words)
     return Fate(words, sha, trouble)
+
+
+def _own_words(words: str | None) -> set[str]:
+    """With what one of a join's two stages may fail over an image's words."""
+    said = set((words or "").split())
+    return {MISBEHAVING[word] for word in said & MISBEHAVING.keys()} | (
+        {"function_error"} if {"flaky", "moths"} & said else set()
+    )
 
 
 def _trouble(world: Simulated, stage: str, rel: str) -> frozenset[str]:
