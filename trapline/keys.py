@@ -27,6 +27,7 @@ _JUNK_NAMES = frozenset(("thumbs.db", "desktop.ini"))
 _RECORD = ".json"
 _RECEIVED = ".received.csv"
 _TABLE = ".csv"
+_WORKBOOKS = frozenset((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"))  # what a spreadsheet saves unless told otherwise
 
 Kind = Literal[
     "image",
@@ -42,6 +43,7 @@ Kind = Literal[
     "foreign",
     "canary",
     "review",
+    "workbook",
 ]
 
 
@@ -261,6 +263,11 @@ class Layout:
                 return Meaning("manifest", job=name) if kind == "manifest" else Meaning("request", rel=name)
         if path.startswith(self.labels) and path.endswith(_TABLE):
             return Meaning("review", job=path[len(self.labels) : -len(_TABLE)])
+        if path.startswith(self.labels) and suffix_of(path) in _WORKBOOKS:
+            open_now = path.rpartition("/")[2].startswith(
+                ("~$", ".")
+            )  # a program's mark that it has the other one open
+            return Meaning("own" if open_now else "workbook")
         return self._written(path)
 
     def _incoming(self, rel: str) -> Meaning:

@@ -138,22 +138,30 @@ def test_a_review_of_no_job_makes_none() -> None:
 
 
 @pytest.mark.parametrize("told_of", [True, False])
-def test_a_review_in_a_folder_of_its_job_is_put_aside_with_the_name_it_should_have(told_of: bool) -> None:
-    misplaced = f"labels/{JOB}/observations.csv"
-
+@pytest.mark.parametrize(
+    ("misplaced", "remedy"),
+    [
+        (f"labels/{JOB}/observations.csv", f"labels/<job>.csv, such as {TABLE}."),
+        (f"labels/{JOB}.xlsx", "save it as CSV (UTF-8), and call it labels/<job>.csv."),
+    ],
+)
+def test_a_review_under_another_name_is_put_aside_with_the_one_it_should_have(
+    misplaced: str, remedy: str, told_of: bool
+) -> None:
     async def scenario(world: Simulated) -> None:
         await finished(world)
         if told_of:
             world.put(misplaced, b"all moths")
         else:
             world.store.put(misplaced, b"all moths")
+            world.store.put(f"labels/{JOB.rpartition('/')[0]}/~$open.xlsx", b"")
         await asyncio.sleep(60 if told_of else 7 * 3600)
 
     world = Simulated(PROJECT)
     world.play(scenario)
     (note,) = (world.store.get(entry.key) for entry in world.store.list("quarantine/"))
     said = json.loads(note.data)
-    assert said["key"] == misplaced and said["why"].endswith(f"labels/<job>.csv, such as {TABLE}.")
+    assert said["key"] == misplaced and said["why"].endswith(remedy)
     assert told(world.store) == (1, None)
 
 

@@ -85,6 +85,12 @@ async def review_of_no_job(world: World, name: str) -> None:
         )
 
 
+async def workbook(world: World, key: str) -> None:
+    """What a spreadsheet saved among the reviews as its own kind of file is put aside."""
+    why = f"A review is a table: save it as CSV (UTF-8), and call it {world.layout.review('<job>')}."
+    await _put_aside(world, key, "", why)
+
+
 async def _put_aside(world: World, key: str, name: str, why: str) -> None:
     """Put aside, once, what would be a job's folder, manifest or review."""
     if key in world.refused:
@@ -109,6 +115,8 @@ async def _etags(world: World, prefix: str, kind: str) -> dict[str, str]:
                 await _put_aside(world, entry.key, meaning.job, UNADDRESSED)
             elif meaning.kind == kind:
                 found[meaning.job] = entry.etag
+            elif meaning.kind == "workbook" and entry.usable:
+                await workbook(world, entry.key)
     return found
 
 

@@ -72,6 +72,8 @@ async def _others(world: World, inbox: Inbox, others: list[tuple[Slot, Meaning]]
                 await _canary(world, event, meaning.rel)
             elif meaning.kind == "review":
                 await _review(world, meaning.job)
+            elif meaning.kind == "workbook":
+                await _workbook(world, event.key)
             elif meaning.kind == "request":
                 world.wanted["requests"] = True
             elif meaning.job in there:
@@ -164,6 +166,11 @@ async def _review(world: World, job: str) -> None:
         _look_again(world, job)
     elif table is not None:
         await charting.review_of_no_job(world, job)
+
+
+async def _workbook(world: World, key: str) -> None:
+    if (await refusals.heads(world, [key]))[0] is not None:
+        await charting.workbook(world, key)
 
 
 async def _canary(world: World, event: ObjectEvent, rel: str) -> None:
