@@ -37,11 +37,12 @@ def submit(
     """Upload a folder of images, or a manifest, and follow it.
 
     A folder goes to incoming/JOB/, its subfolders kept; a list of checksums (`_DONE`) goes last, so that nothing can
-    be missed. Files that are there already with the same content are not sent again. An engine must run: `trapline up`
-    in another terminal. Ctrl-C stops the upload or the following, never the engine.
+    be missed. Files that are there already with the same content are not sent again. An image that cannot be read, or
+    has a name that no store takes, is named and the others are sent; `_DONE` is empty then. An engine must run:
+    `trapline up` in another terminal. Ctrl-C stops the upload or the following, never the engine.
 
-    Exit code 0: every image is done; 3: the job ended with failures (PARTIAL or FAILED); 4: it is cancelled;
-    1 or 2: it could not be sent. With --json the job's last status is printed on stdout.
+    Exit code 0: every image is done; 3: the job ended with failures (PARTIAL or FAILED), or an image was not sent;
+    4: it is cancelled; 1 or 2: nothing could be sent. With --json the job's last status is printed on stdout.
 
     Example: trapline submit /media/card/DCIM --job st7/2026-11-20
     """
