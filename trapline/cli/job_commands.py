@@ -86,6 +86,8 @@ def results(
     are. With --to, they are copied and checked: results.jsonl (everything, an image a line), observations.csv (a row
     for each thing found), events.csv (a row for each event and label), report.html, other formats and summary.json.
 
+    A corrected observations.csv, put at labels/JOB.csv in the bucket, makes the next results.
+
     Example: trapline results st7/2026-11-20 --to night
     """
     from trapline.cli.results import results as run_results
